@@ -1,0 +1,71 @@
+"""Content and style, judged on the features of a perceptual encoder."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Features = Mapping[str, Tensor]
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """Channel correlations of features, divided by C*H*W.
+
+    Shape: features (B, C, H, W); returns (B, C, C), symmetric, positive semidefinite.
+    Source: Johnson et al. 2016, section 3.2, https://arxiv.org/abs/1603.08155.
+    """
+    batch, channels, height, width = features.shape
+    flat = features.reshape(batch, channels, height * width)
+    return flat @ flat.transpose(1, 2) / (channels * height * width)
+
+
+def channel_moments(features: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every channel over the positions.
+
+    Shape: features (B, C, H, W); returns two of (B, C, 1, 1). ``eps`` is added to the variance, so that the gradient
+    of a constant channel is finite.
+    Source: Huang and Belongie 2017, section 5, https://arxiv.org/abs/1703.06868.
+    """
+    variance, mean = torch.var_mean(features, dim=(2, 3), keepdim=True, correction=0)
+    return mean, (variance + eps).sqrt()
+
+
+def content_loss(features: Features, content_features: Features) -> Tensor:
+    """Mean squared difference of features, summed over the layers.
+
+    Source: Johnson et al. 2016, section 3.2 (feature reconstruction loss).
+    """
+    return _total(F.mse_loss(features[layer], target) for layer, target in content_features.items())
+
+
+def gram_style_loss(features: Features, style_grams: Features) -> Tensor:
+    """Squared Frobenius distance of Gram matrices, divided by C, summed over the layers.
+
+    ``style_grams`` are the :func:`gram_matrix` of the style image's features: computed once per step, without
+    gradients.
+    Source: Johnson et al. 2016, section 3.2.
+    Departs from the paper: their sum over the C*C entries is divided by C, since with Gram matrices that are already
+    divided by C*H*W a plain mean would make wide layers vanish.
+    """
+    return _total(
+        (gram_matrix(features[layer]) - target).square().sum(dim=(1, 2)).mean() / target.shape[1]
+        for layer, target in style_grams.items()
+    )
+
+
+def moment_style_loss(features: Features, style_moments: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+    """Mean squared difference of channel means and standard deviations, summed over the layers.
+
+    Source: Huang and Belongie 2017, equation 13.
+    """
+    return _total(
+        F.mse_loss(mean, style_mean) + F.mse_loss(deviation, style_deviation)
+        for (mean, deviation), (style_mean, style_deviation) in (
+            (channel_moments(features[layer]), target) for layer, target in style_moments.items()
+        )
+    )
+
+
+def _total(terms: object) -> Tensor:
+    return torch.stack(list(terms)).sum()  # type: ignore[call-overload]

@@ -1,0 +1,220 @@
+"""Generators of style transfer: G(content, style) -> stylized, all (B, 3, H, W) in [0, 1]."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scumble.losses.perceptual import channel_moments
+from scumble.networks.layers import Frozen, SelfAttention, adaptive_instance_normalization, convolution
+from scumble.networks.weights import load_state, load_weights
+
+
+class StyleEncoder(nn.Module):
+    """A code of the style: the channel means and deviations of a small network's features, at every resolution.
+
+    Shape: (B, 3, H, W) to (B, code). The statistics forget where things are, so the code cannot carry content.
+    """
+
+    def __init__(self, widths: Sequence[int], code: int):
+        super().__init__()
+        channels = [3, *widths]
+        self.blocks = nn.ModuleList(
+            nn.Sequential(convolution(before, after, stride=1 if level == 0 else 2), nn.ReLU(inplace=True))
+            for level, (before, after) in enumerate(zip(channels[:-1], channels[1:], strict=True))
+        )
+        self.code = nn.Sequential(nn.Linear(2 * sum(widths), code), nn.ReLU(inplace=True), nn.Linear(code, code))
+
+    def forward(self, style: Tensor) -> Tensor:
+        moments = []
+        hidden = style * 2 - 1
+        for block in self.blocks:
+            hidden = block(hidden)
+            moments += [moment.flatten(1) for moment in channel_moments(hidden)]
+        code: Tensor = self.code(torch.cat(moments, dim=1))
+        return code
+
+
+class StyledConvolution(nn.Module):
+    """A 3x3 convolution whose output takes its channel moments from the style code (AdaIN), or from learned constants.
+
+    Shape: (B, in, H, W) and code (B, code) to (B, out, H, W). ``code=None`` makes it a plain instance normalization.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, code: int | None):
+        super().__init__()
+        self.convolution = convolution(in_channels, out_channels)
+        self.moments = nn.Linear(code, 2 * out_channels) if code is not None else None
+        self.constants = nn.Parameter(torch.cat([torch.zeros(out_channels), torch.ones(out_channels)]))
+
+    def forward(self, features: Tensor, code: Tensor) -> Tensor:
+        moments = self.constants.expand(len(features), -1)
+        if self.moments is not None:
+            moments = moments + self.moments(code)
+        mean, deviation = moments[..., None, None].chunk(2, dim=1)
+        return adaptive_instance_normalization(self.convolution(features), mean, deviation)
+
+
+class ResidualBlock(nn.Module):
+    """x + styled(relu(styled(x))). Source: He et al. 2016; Johnson et al. 2016 without the last ReLU."""
+
+    def __init__(self, channels: int, code: int | None):
+        super().__init__()
+        self.first = StyledConvolution(channels, channels, code)
+        self.second = StyledConvolution(channels, channels, code)
+
+    def forward(self, features: Tensor, code: Tensor) -> Tensor:
+        out: Tensor = features + self.second(F.relu(self.first(features, code)), code)
+        return out
+
+
+class ResidualAttention(nn.Module):
+    """An encoder-decoder with residual blocks and self-attention.
+
+    The content encoder keeps what is where: instance normalization takes its style away (Ulyanov et al. 2017,
+    https://arxiv.org/abs/1701.02096). The style enters through adaptive instance normalization in every layer after it
+    (``style_injection="adain"``, Huang and Belongie 2017; Huang et al. 2018, https://arxiv.org/abs/1804.04732), or its
+    code is concatenated to the content features once (``"concatenation"``). The decoder enlarges by nearest neighbours
+    and convolves, which leaves no checkerboard (Odena et al. 2016, https://doi.org/10.23915/distill.00003).
+
+    Shape: content (B, 3, H, W) and style (B, 3, h, w) to (B, 3, H, W), in [0, 1], any sizes of at least
+    ``minimum_side``; sides that are no multiple of 4 are padded by reflection and cropped again.
+    Raises: ValueError if an image is smaller than ``minimum_side``.
+    """
+
+    minimum_side = 8
+    stride = 4
+
+    def __init__(
+        self,
+        width: int = 32,
+        residual_blocks: int = 4,
+        code: int = 128,
+        style_injection: Literal["adain", "concatenation"] = "adain",
+        attention_heads: int = 4,
+        attention_grid: int = 16,
+    ):
+        super().__init__()
+        if style_injection not in ("adain", "concatenation"):
+            raise ValueError(f"generator.style_injection must be adain or concatenation, got {style_injection!r}")
+        widths = (width, 2 * width, 4 * width)
+        self.style_encoder = StyleEncoder(widths, code)
+        self.content_encoder = nn.Sequential(
+            *_encoder_level(3, widths[0], stride=1),
+            *_encoder_level(widths[0], widths[1], stride=2),
+            *_encoder_level(widths[1], widths[2], stride=2),
+        )
+        injected = code if style_injection == "adain" else None
+        self.fuse = nn.Conv2d(widths[2] + code, widths[2], 1) if style_injection == "concatenation" else None
+        self.blocks = nn.ModuleList(ResidualBlock(widths[2], injected) for _ in range(residual_blocks))
+        self.attention = SelfAttention(widths[2], attention_heads, attention_grid)
+        self.decoder = nn.ModuleList(
+            [StyledConvolution(widths[2], widths[1], injected), StyledConvolution(widths[1], widths[0], injected)]
+        )
+        self.to_rgb = convolution(widths[0], 3)
+
+    def forward(self, content: Tensor, style: Tensor) -> Tensor:
+        check_image_sides(self.minimum_side, content, style)
+        height, width = content.shape[-2:]
+        code = self.style_encoder(style)
+        hidden = self.content_encoder(_pad_to_multiple(content, self.stride) * 2 - 1)
+        if self.fuse is not None:
+            hidden = self.fuse(torch.cat([hidden, code[..., None, None].expand(-1, -1, *hidden.shape[-2:])], dim=1))
+        middle = len(self.blocks) // 2
+        for index, block in enumerate(self.blocks):
+            if index == middle:
+                hidden = self.attention(hidden)
+            hidden = block(hidden, code)
+        for layer in self.decoder:
+            hidden = F.relu(layer(F.interpolate(hidden, scale_factor=2.0), code))
+        stylized = torch.sigmoid(self.to_rgb(hidden))
+        return stylized[..., :height, :width]
+
+
+class AdaIN(nn.Module):
+    """Frozen VGG features, adaptive instance normalization, and a decoder that is trained to invert the features.
+
+    Shape: content (B, 3, H, W) and style (B, 3, h, w) to (B, 3, H, W), any sizes of at least 16; sides that are no
+    multiple of 8 are padded by reflection and cropped again. ``alpha`` blends content features (0) and stylized ones
+    (1). ``decoder_weights`` is a safetensors file of the published decoder.
+    Source: Huang and Belongie 2017, section 6, https://arxiv.org/abs/1703.06868.
+    Departs from the paper: the output is clamped to [0, 1]; other encoders than VGG-19 can be configured.
+    """
+
+    minimum_side = 16
+    stride = 8
+
+    def __init__(
+        self, encoder: nn.Module, decoder_weights: str | Path | None = None, alpha: float = 1.0, layer: str = "relu4_1"
+    ):
+        super().__init__()
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"generator.alpha must be in [0, 1], got {alpha}")
+        self.encoder = Frozen(encoder)
+        self.layer, self.alpha = layer, alpha
+        with torch.no_grad():
+            channels = encoder(torch.zeros(1, 3, 32, 32))[layer].shape[1]
+        self.decoder = adain_decoder(channels)
+        if decoder_weights is not None:
+            load_state(self.decoder, load_weights(decoder_weights, "generator.decoder_weights"), decoder_weights)
+
+    def forward(self, content: Tensor, style: Tensor) -> Tensor:
+        check_image_sides(self.minimum_side, content, style)
+        height, width = content.shape[-2:]
+        features = self.encoder(_pad_to_multiple(content, self.stride))[self.layer]
+        mean, deviation = channel_moments(self.encoder(style)[self.layer])
+        target = torch.lerp(features, adaptive_instance_normalization(features, mean, deviation), self.alpha)
+        decoded: Tensor = self.decoder(target)
+        # Training needs a gradient outside of [0, 1] as well, or a saturated pixel never comes back.
+        return _leaky_clamp(decoded)[..., :height, :width] if self.training else decoded.clamp(0, 1)[..., :height, :width]
+
+
+def adain_decoder(channels: int) -> nn.Sequential:
+    """The published decoder of AdaIN, from relu4_1 features to RGB; the keys of its weights are the layer indices.
+
+    Its widths for VGG's 512 channels are 512, 256, 128, 64; for other encoders they shrink in proportion.
+    """
+    half, quarter, eighth = channels // 2, channels // 4, channels // 8
+
+    def block(before: int, after: int) -> list[nn.Module]:
+        return [nn.ReflectionPad2d(1), nn.Conv2d(before, after, 3), nn.ReLU()]
+
+    def upsample() -> nn.Module:
+        return nn.Upsample(scale_factor=2, mode="nearest")
+
+    return nn.Sequential(
+        *block(channels, half), upsample(),
+        *block(half, half), *block(half, half), *block(half, half), *block(half, quarter), upsample(),
+        *block(quarter, quarter), *block(quarter, eighth), upsample(),
+        *block(eighth, eighth), nn.ReflectionPad2d(1), nn.Conv2d(eighth, 3, 3),
+    )  # fmt: skip
+
+
+def check_image_sides(minimum: int, *images: Tensor) -> None:
+    """Raise ValueError if an image is smaller than a network can take."""
+    for image in images:
+        height, width = image.shape[-2:]
+        if min(height, width) < minimum:
+            raise ValueError(f"image sides must be at least {minimum} pixels, got {width}x{height}; use a larger image")
+
+
+def _encoder_level(in_channels: int, out_channels: int, stride: int) -> list[nn.Module]:
+    return [
+        convolution(in_channels, out_channels, stride=stride),
+        nn.InstanceNorm2d(out_channels, affine=True),
+        nn.ReLU(inplace=True),
+    ]
+
+
+def _pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    height, width = images.shape[-2:]
+    right, bottom = -width % multiple, -height % multiple
+    return F.pad(images, (0, right, 0, bottom), mode="reflect") if right or bottom else images
+
+
+def _leaky_clamp(images: Tensor, slope: float = 0.1) -> Tensor:
+    inside = images.clamp(0, 1)
+    return inside + slope * (images - inside)

@@ -1,0 +1,90 @@
+"""Layers that several networks share."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scumble.losses.perceptual import channel_moments
+
+
+def convolution(in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
+    """A convolution with reflection padding that keeps H and W, or gives ceil(H / stride), ceil(W / stride)."""
+    return nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, padding_mode="reflect"
+    )
+
+
+def adaptive_instance_normalization(features: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Features whose channels have the given mean and standard deviation.
+
+    Shape: features (B, C, H, W); mean and deviation (B, C, 1, 1).
+    Source: Huang and Belongie 2017, equation 8, https://arxiv.org/abs/1703.06868.
+    """
+    own_mean, own_deviation = channel_moments(features)
+    return (features - own_mean) / own_deviation * deviation + mean
+
+
+class SelfAttention(nn.Module):
+    """Self-attention over positions, added with a learned gain that starts at 0.
+
+    Shape: (B, C, H, W) to the same. Keys and values are averaged over a grid of at most ``grid`` x ``grid``, so that
+    the cost grows linearly with the number of pixels and any image size fits.
+    Source: Zhang et al. 2019, section 3, https://arxiv.org/abs/1805.08318.
+    Departs from the paper: scaled dot products with heads (Vaswani et al. 2017), and the averaged grid.
+    """
+
+    def __init__(self, channels: int, heads: int = 4, grid: int = 16):
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"channels must be a multiple of heads, got {channels} channels and {heads} heads")
+        self.heads, self.grid = heads, grid
+        self.query = nn.Conv2d(channels, channels, 1)
+        self.key_value = nn.Conv2d(channels, 2 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, features: Tensor) -> Tensor:
+        batch, channels, height, width = features.shape
+        normalized = F.instance_norm(features)
+        pooled = F.adaptive_avg_pool2d(normalized, (min(height, self.grid), min(width, self.grid)))
+
+        def tokens(maps: Tensor) -> Tensor:
+            return maps.reshape(batch, self.heads, channels // self.heads, -1).transpose(2, 3)
+
+        key, value = map(tokens, self.key_value(pooled).chunk(2, dim=1))
+        attended = F.scaled_dot_product_attention(tokens(self.query(normalized)), key, value)
+        attended = attended.transpose(2, 3).reshape(batch, channels, height, width)
+        out: Tensor = features + self.gain * self.out(attended)
+        return out
+
+
+class Frozen(nn.Module):
+    """Holds a network that is not trained, not saved and not synchronised, but moves with its owner.
+
+    The owner sees no parameters, buffers or state_dict entries, and a deep copy (EMA) shares the network.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self._held = [network.eval().requires_grad_(False)]
+
+    @property
+    def network(self) -> nn.Module:
+        return self._held[0]
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.network(*inputs)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode whatever the owner does."""
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.network._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Frozen":
+        return Frozen(self.network)
