@@ -1,0 +1,8 @@
+"""Callbacks: what happens around training. Each does one thing and can be left out of a config."""
+
+from scumble.callbacks.checkpoints import Checkpoints
+from scumble.callbacks.picture_grid import PictureGrid
+from scumble.callbacks.progress import StepProgressBar
+from scumble.callbacks.report import Report
+
+__all__ = ["Checkpoints", "PictureGrid", "Report", "StepProgressBar"]

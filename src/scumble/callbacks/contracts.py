@@ -1,0 +1,79 @@
+"""What every run keeps to, whatever its config says: exact steps, exact randomness, one config on all ranks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+
+from scumble.checkpoint import KEY
+from scumble.config import config_hash
+from scumble.seeding import STEP, mix
+
+
+class CountSteps(L.Callback):
+    """Checks that Lightning's counter is the number of batches; everything that is keyed by steps relies on it."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.expected = trainer.global_step
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        self.expected += 1
+        if trainer.global_step != self.expected:
+            raise RuntimeError(
+                f"{self.expected} batches are done, but the step counter is at {trainer.global_step}. A task calls "
+                "finish_step() once at the end of training_step, and steps its optimizers through update()."
+            )
+
+
+class SeedEachStep(L.Callback):
+    """Seeds torch's generators from (seed, step, rank) before every step.
+
+    Dropout and noise of step k are then those of step k, however often the run was resumed before it.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        seed = mix(self.seed, STEP, trainer.global_step, trainer.global_rank)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed costs more, it looks for every kind of device
+        if pl_module.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+
+class RecordConfig(L.Callback):
+    """Puts the resolved config into every checkpoint."""
+
+    def __init__(self, config: Mapping[str, Any]):
+        self.config = dict(config)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[KEY] = {
+            "format": 1,
+            "step": trainer.global_step,
+            "seed": self.config.get("seed"),
+            "config": self.config,
+            "threads": torch.get_num_threads(),  # another number of threads adds in another order
+            "torch": str(torch.__version__),
+        }
+
+
+class SameConfigOnAllRanks(L.Callback):
+    """Ends the run before it starts if the ranks were started with different configs.
+
+    A sweep that samples values, with ranks that are started as processes of their own, would otherwise train other
+    hyperparameters on each rank and average their gradients without a word.
+    """
+
+    def __init__(self, config: Mapping[str, Any]):
+        self.hash = config_hash(config)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.world_size == 1:
+            return
+        own = torch.tensor(int(self.hash, 16), dtype=torch.int64, device=pl_module.device)
+        hashes = trainer.strategy.all_gather(own).flatten().tolist()
+        if len(set(hashes)) > 1:
+            listed = ", ".join(f"rank {rank}: {value:012x}" for rank, value in enumerate(hashes))
+            raise RuntimeError(f"the ranks have different configs ({listed}); start all of them with the same overrides")

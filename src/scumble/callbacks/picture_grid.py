@@ -1,0 +1,43 @@
+"""The grid of fixed validation pairs, which shows how a run goes better than its numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+
+from scumble.images import grid, write_image
+from scumble.loggers import LogsPictures
+
+
+class PictureGrid(L.Callback):
+    """Writes ``grids/step=N.png`` at every validation and gives it to the loggers that take pictures.
+
+    One row per validation pair, ``rows`` of them; the columns are what the task's ``pictures(batch)`` returns.
+    """
+
+    def __init__(self, run_dir: str | Path, rows: int = 8):
+        self.folder, self.rows = Path(run_dir) / "grids", rows
+        self.columns: dict[str, list[Tensor]] = {}
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.columns = {}
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
+    ) -> None:
+        shown = len(next(iter(self.columns.values()), []))
+        if not trainer.is_global_zero or shown >= self.rows or not hasattr(pl_module, "pictures"):
+            return
+        for label, pictures in pl_module.pictures(batch).items():
+            self.columns.setdefault(label, []).extend(pictures.float().cpu()[: self.rows - shown])
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.sanity_checking or not self.columns:
+            return
+        step = trainer.global_step
+        picture = grid(list(zip(*self.columns.values(), strict=True)), labels=list(self.columns))
+        write_image(picture, self.folder / f"step={step:08d}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, LogsPictures):
+                logger.log_picture("pictures", picture, step)

@@ -1,0 +1,147 @@
+"""Checkpoints: what they hold, how they are written, found and read.
+
+A checkpoint is Lightning's (weights, optimizers, step, callbacks) plus an entry ``scumble`` with the resolved config as
+plain data. Frozen encoders are not in it. Everything random is a function of the config's seed and of the step, so
+there is no generator state to keep. Pickles are never trusted: everything loads with ``weights_only=True``.
+"""
+
+import logging
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from torch import nn
+
+from scumble.config import instantiate_untrusted
+from scumble.files import atomic_write
+
+FOLDER = "checkpoints"
+KEY = "scumble"
+_NAME = re.compile(r"step=(\d+)\.ckpt")
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged, unsafe, or of another kind than was asked for."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, flushes and renames. Lightning's goes through the temporary folder, and is torn when
+    that is on another disk than the run."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with atomic_write(path) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return read_checkpoint(path)
+
+
+def checkpoint_path(run_dir: str | Path, step: int) -> Path:
+    """Where the checkpoint of a run after ``step`` steps is."""
+    return Path(run_dir) / FOLDER / f"step={step:08d}.ckpt"
+
+
+def list_checkpoints(run_dir: str | Path) -> dict[int, Path]:
+    """The checkpoints of a run by step, the newest first; temporary files of a killed process are not among them."""
+    files = (Path(run_dir) / FOLDER).glob("*.ckpt")
+    steps = {int(match[1]): path for path in files if (match := _NAME.fullmatch(path.name))}
+    return dict(sorted(steps.items(), reverse=True))
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint file, on the CPU, after its checksums.
+
+    Raises: CheckpointError if the file is missing, torn, changed by a bit, no checkpoint, or a pickle that would run
+    code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint {path}; give a run folder or a .ckpt file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.save writes a zip file with a CRC-32 per tensor; torch.load skips them
+        if damaged:
+            raise CheckpointError(f"{path}: damaged, the checksum of {damaged} is wrong; use an older checkpoint")
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: refused, it holds Python objects that could run code when they are loaded. A checkpoint of "
+            f"scumble holds tensors and plain data only. ({str(error).splitlines()[0]})"
+        ) from error
+    except (zipfile.BadZipFile, RuntimeError, EOFError, KeyError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: torn or no checkpoint ({error}); use an older checkpoint") from error
+    if not isinstance(checkpoint, dict) or KEY not in checkpoint:
+        raise CheckpointError(f"{path}: not a checkpoint of scumble (it has no entry {KEY!r})")
+    return checkpoint
+
+
+def latest_checkpoint(run_dir: str | Path) -> Path | None:
+    """The newest checkpoint of a run that can be read, or None; damaged ones are passed over with a warning."""
+    for path in list_checkpoints(run_dir).values():
+        try:
+            read_checkpoint(path)
+        except CheckpointError as error:
+            logger.warning("%s. Going on with the one before it.", error)
+        else:
+            return path
+    return None
+
+
+def find_checkpoint(model: str | Path) -> Path:
+    """The checkpoint that a user means: a ``.ckpt`` file, or the newest readable one of a run folder."""
+    model = Path(model)
+    if not model.is_dir():
+        return model
+    path = latest_checkpoint(model)
+    if path is None:
+        raise CheckpointError(f"{model} has no readable checkpoint in {FOLDER}/; give a run folder or a .ckpt file")
+    return path
+
+
+def load_task(model: str | Path, trust: Sequence[str] = ()) -> Any:
+    """The LightningModule of a run or checkpoint, with its weights, in evaluation mode.
+
+    Raises: CheckpointError, and UntrustedConfigError if its config names classes of unknown packages.
+    """
+    path = find_checkpoint(model)
+    checkpoint = read_checkpoint(path)
+    task = instantiate_untrusted(checkpoint[KEY]["config"]["task"], trust)
+    _load_weights(task, checkpoint["state_dict"], path)
+    return task.eval()
+
+
+def load_generator(model: str | Path, trust: Sequence[str] = ()) -> nn.Module:
+    """The generator of a style-transfer run or checkpoint, averaged over training if the run keeps an average.
+
+    The rest of the task (discriminator, perceptual encoder) is not made, so its files are not needed.
+    Raises: as :func:`load_task`.
+    """
+    path = find_checkpoint(model)
+    checkpoint = read_checkpoint(path)
+    task = checkpoint[KEY]["config"]["task"]
+    state = checkpoint["state_dict"]
+    name = next((name for name in ("generator_ema", "generator") if any(k.startswith(f"{name}.") for k in state)), None)
+    if "generator" not in task or name is None:
+        raise CheckpointError(f"{path}: is of the task {task['_target_']}, which has no generator of stylized images")
+    generator: nn.Module = instantiate_untrusted(task["generator"], trust)
+    prefix = f"{name}."
+    _load_weights(generator, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, path)
+    return generator.eval().requires_grad_(False)
+
+
+def _load_weights(network: nn.Module, state: dict[str, Any], path: Path) -> None:
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: its weights do not fit the networks of its own config: {error}") from error

@@ -1,0 +1,52 @@
+"""The command line. Nothing heavy is imported before a command is chosen."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+USAGE = """usage: scumble COMMAND ...
+
+commands:
+{commands}
+
+scumble COMMAND --help says more of each."""
+
+
+def train(arguments: Sequence[str]) -> None:
+    """train a run, or a sweep of runs with -m (a Hydra application: key=value ...)"""
+    from scumble.hydra_app import train
+
+    train(arguments)
+
+
+def stylize(arguments: Sequence[str]) -> None:
+    """repaint photographs with a trained model (--style, --model, --output)"""
+    from scumble.stylize import main
+
+    main(arguments)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "stylize": stylize}
+
+
+def main() -> None:
+    """The entry point ``scumble``; errors that a user can mend end in one line, not in a traceback."""
+    command, *arguments = sys.argv[1:] or ["--help"]
+    if command in ("-h", "--help"):
+        print(_usage())
+        return
+    if command == "--version":
+        from importlib.metadata import version
+
+        print(version("scumble"))
+        return
+    if command not in COMMANDS:
+        sys.exit(f"scumble: no command {command!r}\n\n{_usage()}")
+    try:
+        COMMANDS[command](arguments)
+    except KeyboardInterrupt:
+        sys.exit("scumble: interrupted")
+
+
+def _usage() -> str:
+    listed = "\n".join(f"  {name:<10} {function.__doc__}" for name, function in COMMANDS.items())
+    return USAGE.format(commands=listed)

@@ -1,0 +1,114 @@
+"""Configs: where they are, what they may name, and how they become objects.
+
+A config that a user composes on the command line may name any class: that is how scumble is extended. A config that was
+read from a file (a checkpoint, a run folder) is a stranger's: it may name only the classes of the packages of
+:data:`TRUSTED`, and of the packages that the user adds with ``trust``.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from importlib import import_module
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate as hydra_instantiate
+
+# In a checkout conf/ stands beside src/, in an installed wheel inside the package.
+_PACKAGE = Path(__file__).parent
+CONFIG_FOLDER = next(path for path in (_PACKAGE / "conf", _PACKAGE.parents[1] / "conf") if path.is_dir())
+
+# Of scumble not the modules that read configs or run commands; of torch not what loads files or compiles code.
+TRUSTED = (
+    "scumble.callbacks",
+    "scumble.data",
+    "scumble.loggers",
+    "scumble.losses",
+    "scumble.networks",
+    "scumble.schedules",
+    "scumble.tasks",
+    "torch.nn",
+    "torch.optim",
+    "torchvision",
+    "torchmetrics",
+    "lightning.pytorch",
+)
+
+
+class UntrustedConfigError(ValueError):
+    """A config from a file names something outside of the trusted packages."""
+
+
+def instantiate(config: Any) -> Any:
+    """The object that a resolved config of plain data describes, by Hydra's rules for ``_target_``."""
+    return hydra_instantiate(config, _convert_="all")
+
+
+def instantiate_untrusted(config: Any, trust: Sequence[str] = ()) -> Any:
+    """:func:`instantiate` for a config that was read from a file.
+
+    Raises: UntrustedConfigError before anything is made, if a target is not of a trusted package.
+    """
+    check_trust(config, trust)
+    return instantiate(config)
+
+
+def check_trust(config: Any, trust: Sequence[str] = ()) -> None:
+    """Raise :class:`UntrustedConfigError` if a ``_target_`` is not of a trusted package or one of ``trust``.
+
+    A name inside a package is not enough, since packages import others (``scumble.images.os.system``): the object must
+    be defined in a trusted package, and must be a class; functions are accepted from scumble and from ``trust``.
+    """
+    for key, target in targets(config):
+        if not _is_trusted(target, trust):
+            raise UntrustedConfigError(
+                f"{key}: {target} is not a class of a trusted package ({', '.join((*TRUSTED, *trust))}). If you know "
+                f"the author of the file and this package, trust it by name: trust=[{target.split('.')[0]}]"
+            )
+
+
+def targets(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """All ``_target_`` of a config of plain data, with the keys where they stand."""
+    children: Iterator[tuple[Any, Any]] = iter(())
+    if isinstance(config, Mapping):
+        if "_target_" in config:
+            yield f"{key}._target_".lstrip("."), str(config["_target_"])
+        children = iter(config.items())
+    elif isinstance(config, list | tuple):
+        children = iter(enumerate(config))
+    for name, child in children:
+        yield from targets(child, f"{key}.{name}".lstrip("."))
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that two resolved configs share only if they are equal."""
+    return sha256(dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _is_trusted(target: str, trust: Sequence[str]) -> bool:
+    packages = (*TRUSTED, *trust)
+    if not _is_within(target, packages):
+        return False
+    found = _locate(target)
+    if inspect.isclass(found):
+        return _is_within(found.__module__, packages)
+    return inspect.isfunction(found) and _is_within(found.__module__, ("scumble", *trust))
+
+
+def _is_within(name: str, packages: Sequence[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def _locate(target: str) -> Any:
+    """The object of a dotted name, or None: the longest prefix that is a module, then its attributes."""
+    parts = target.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        try:
+            found: Any = import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part, None)
+        return found
+    return None

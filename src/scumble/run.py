@@ -1,0 +1,133 @@
+"""Training: the only place where a composed config becomes objects."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from scumble.callbacks.contracts import CountSteps, RecordConfig, SameConfigOnAllRanks, SeedEachStep
+from scumble.checkpoint import KEY, AtomicCheckpointIO, CheckpointError, latest_checkpoint, read_checkpoint
+from scumble.config import check_trust, instantiate
+from scumble.files import atomic_write
+
+CONFIG_NAME = "config.yaml"
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig) -> dict[str, float]:
+    """Train the run that a composed config describes, and return its last metrics.
+
+    Everything of the run goes to ``config.run_dir``. With ``config.resume`` it goes on from the newest readable
+    checkpoint there, and starts from nothing if there is none.
+    """
+    plain = resolve(config)
+    run_dir = Path(plain["run_dir"])
+    if plain["resume"]:
+        check_trust(plain, plain["trust"])  # part of the overrides was read from the run folder
+    checkpoint = prepare_run_folder(run_dir, plain)
+
+    torch.set_num_threads(plain["threads"])
+    L.seed_everything(plain["seed"], workers=False, verbose=False)  # the initial weights; steps are seeded on their own
+    task = instantiate(plain["task"])
+    data = instantiate(plain["data"])
+    loggers = list(instantiate(plain["logger"] or {}).values())
+    callbacks = [
+        CountSteps(),
+        SeedEachStep(plain["seed"]),
+        SameConfigOnAllRanks(plain),
+        RecordConfig(plain),
+        *instantiate(plain["callbacks"] or {}).values(),
+    ]
+    trainer: L.Trainer = instantiate(plain["trainer"] | {"_partial_": True})(
+        max_steps=plain["steps"],
+        max_epochs=-1,  # a step is the only measure of length; the epoch follows from it
+        check_val_every_n_epoch=None,
+        use_distributed_sampler=False,  # the pairs of a rank are a function of the rank
+        default_root_dir=run_dir,
+        logger=loggers,
+        callbacks=callbacks,
+        plugins=_plugins(),
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_checkpointing=False,  # the callback of our own config does it
+    )
+    start = read_checkpoint(checkpoint)["global_step"] if checkpoint else 0
+    for logger in loggers:
+        if hasattr(logger, "start_at"):
+            logger.start_at(start)
+        logger.log_hyperparams(plain)
+    if trainer.is_global_zero:
+        log.info("Run folder: %s%s", run_dir, f", resumed at step {start}" if start else "")
+    trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if trainer.is_global_zero:
+        tell_what_next(run_dir, plain)
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """The config as plain data, with the folder that Hydra chose for this job as ``run_dir``."""
+    with open_dict(config):
+        config.run_dir = str(Path(HydraConfig.get().runtime.output_dir).absolute())
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Path | None:
+    """Write the resolved config into the run folder; return the checkpoint to resume from, if there is one.
+
+    Raises: FileExistsError if the folder has a run already and ``resume`` is not set; CheckpointError if that run is
+    of another task.
+    """
+    checkpoint = latest_checkpoint(run_dir)
+    if checkpoint is not None and not config["resume"]:
+        raise FileExistsError(
+            f"{run_dir} has a run already; set resume=true to go on with it, or another run_dir to start a new one"
+        )
+    if checkpoint is not None:
+        saved = read_checkpoint(checkpoint)[KEY]["config"]["task"]["_target_"]
+        if saved != config["task"]["_target_"]:
+            raise CheckpointError(
+                f"{checkpoint} is of the task {saved}, this config of {config['task']['_target_']}; give the same "
+                "overrides as before, or another run_dir"
+            )
+    if rank_zero_only.rank == 0:
+        with atomic_write(run_dir / CONFIG_NAME) as file:
+            file.write(OmegaConf.to_yaml(OmegaConf.create(config)).encode())
+    return checkpoint
+
+
+def tell_what_next(run_dir: Path, config: dict[str, Any]) -> None:
+    """Print where the run is and what to do with it."""
+    folder = _short(run_dir)
+    grids = sorted((run_dir / "grids").glob("*.png"))
+    print(f"\nThe run is in {folder}")
+    if grids:
+        print(f"  look:     {_short(grids[-1])}")
+    if "generator" in config["task"]:
+        print(f"  stylize:  scumble stylize PHOTO --style PAINTING --model {folder} --output stylized/")
+    print(f"  go on:    scumble train run_dir={folder} resume=true steps={2 * config['steps']}")
+    print("  sweep:    scumble train -m loss_weights.style=5,10,20")
+    if any((run_dir / "wandb").glob("offline-run-*")):
+        print(f"  upload:   wandb sync {folder}/wandb/offline-run-*")
+
+
+def _plugins() -> list[Any]:
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # Lightning's saves in the middle of a step
+    return plugins
+
+
+def _short(path: Path) -> str:
+    """The path from where the user stands, if that is shorter."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,156 @@
+"""Distillation: a small perceptual encoder learns to see, and to measure distances, as a large one does."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scumble.losses.perceptual import channel_moments, gram_matrix
+from scumble.networks.layers import Frozen
+from scumble.networks.perceptual_encoders import CONTENT_LAYERS
+from scumble.schedules import Schedule
+from scumble.tasks.manual import LossWeights, ManualTask, weigh
+
+Features = Mapping[str, Tensor]
+
+
+class Heads(nn.Module):
+    """One 1x1 convolution per layer, from the student's features to the teacher's; for training only."""
+
+    def __init__(self, student: Mapping[str, int], teacher: Mapping[str, int]):
+        super().__init__()
+        self.layers = nn.ModuleDict({layer: nn.Conv2d(student[layer], teacher[layer], 1) for layer in teacher})
+
+    def forward(self, features: Features) -> dict[str, Tensor]:
+        return {layer: head(features[layer]) for layer, head in self.layers.items()}
+
+
+class Student(nn.Module):
+    """The encoder that is trained, with its heads."""
+
+    def __init__(self, encoder: nn.Module, heads: Heads):
+        super().__init__()
+        self.encoder, self.heads = encoder, heads
+
+
+class Distillation(ManualTask):
+    """Trains ``student`` (a :class:`DistilledEncoder`) to imitate ``teacher`` (a VGG) on content and style images.
+
+    Terms: ``features``, the teacher's features predicted by linear heads; ``content``, ``style`` and ``gram``, the
+    distances between images within the batch, by the student's own features and by the teacher's, compared as
+    logarithms. The distances are what the losses use later, so they are trained for and not only hoped for; their
+    scale is the teacher's too, so loss weights carry over from one encoder to the other.
+    Source: Hinton et al. 2015, https://arxiv.org/abs/1503.02531; the distances are the relational distillation of
+    Park et al. 2019, section 3.2, https://arxiv.org/abs/1904.05068.
+    Departs from the paper: logarithms of squared distances instead of distances divided by their mean.
+    """
+
+    terms = ("features", "content", "style", "gram")
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        loss_weights: Mapping[str, float | Schedule],
+        **manual: Any,
+    ):
+        super().__init__(**manual)
+        self.loss_weights = LossWeights(loss_weights, self.terms)
+        with torch.no_grad():
+            widths = {layer: maps.shape[1] for layer, maps in teacher(torch.zeros(1, 3, 32, 32)).items()}
+        self.student = Student(student, Heads(student.widths, widths))  # type: ignore[arg-type]
+        self.teacher = Frozen(teacher)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features: dict[str, Tensor] = self.student.encoder(images)
+        return features
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        images = related_images(batch["content"], batch["style"])
+        weights = self.loss_weights.at(self.global_step)
+        loss, logs = weigh(self.losses(images, weights), weights)
+        logs |= self.update("student", loss)
+        self.finish_step(logs, progress=weights)
+
+    def losses(self, images: Tensor, names: Mapping[str, float]) -> dict[str, Tensor]:
+        """The named terms, unweighted."""
+        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
+            teacher = {layer: maps.float() for layer, maps in self.teacher(images).items()}
+        features = self(images)
+        terms = {
+            "features": lambda: feature_loss(self.student.heads(features), teacher),
+            "content": lambda: log_distance_loss(content_distances(features), content_distances(teacher)),
+            "style": lambda: log_distance_loss(style_distances(features), style_distances(teacher)),
+            "gram": lambda: log_distance_loss(gram_distances(features), gram_distances(teacher)),
+        }
+        return {name: terms[name]() for name in names}
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        images = torch.cat([batch["content"], batch["style"]])
+        self.log_validation(self.losses(images, dict.fromkeys(self.terms, 1.0)), len(images))
+
+
+def related_images(content: Tensor, style: Tensor) -> Tensor:
+    """Content, style, and images between and beside them: what a generator in training shows its perceptual encoder.
+
+    Shape: two of (B, 3, H, W); returns (3 B, 3, H, W). The third part is the content blended with the style, blurred,
+    with noise, or with its channels scaled, at random strengths from torch's default generator.
+    """
+    batch = len(content)
+    strength = torch.rand(batch, 1, 1, 1, device=content.device)
+    blended = torch.lerp(content, style, strength)
+    blurred = F.interpolate(F.avg_pool2d(content, 4), size=content.shape[-2:], mode="bilinear")
+    noisy = content + 0.4 * strength * torch.randn_like(content)
+    tinted = content * (0.3 + 1.4 * torch.rand(batch, 3, 1, 1, device=content.device))
+    # Harmonised: the content with the colour statistics of the style, which is what a generator learns first.
+    mean, deviation = channel_moments(content)
+    style_mean, style_deviation = channel_moments(style)
+    recoloured = (content - mean) / deviation * style_deviation + style_mean
+    kinds = torch.stack([blended, blurred, noisy, tinted, recoloured])
+    chosen = kinds[torch.arange(batch, device=content.device) % len(kinds), torch.arange(batch, device=content.device)]
+    return torch.cat([content, style, chosen.clamp(0, 1)])
+
+
+def feature_loss(predicted: Features, teacher: Features) -> Tensor:
+    """Mean squared error relative to the teacher's mean square, averaged over the layers."""
+    return torch.stack([F.mse_loss(predicted[layer], maps) / maps.square().mean() for layer, maps in teacher.items()]).mean()
+
+
+def content_distances(features: Features) -> Tensor:
+    """Mean squared difference of the content layers between all pairs of images of a batch.
+
+    Shape: features {layer: (B, C, H, W)}; returns (layers, pairs).
+    """
+    return torch.stack([_pairwise(features[layer].flatten(1)) for layer in CONTENT_LAYERS])
+
+
+def style_distances(features: Features) -> Tensor:
+    """Mean squared difference of channel means and deviations, per layer, between all pairs; (layers, pairs)."""
+    moments = [torch.cat(channel_moments(maps), dim=1).flatten(1) for maps in features.values()]
+    return torch.stack([2 * _pairwise(vectors) for vectors in moments])
+
+
+def gram_distances(features: Features) -> Tensor:
+    """The Gram style loss of each layer between all pairs; (layers, pairs)."""
+    return torch.stack([maps.shape[1] * _pairwise(gram_matrix(maps).flatten(1)) for maps in features.values()])
+
+
+def log_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the logarithms of distances."""
+    return (student.clamp_min(1e-8).log() - teacher.clamp_min(1e-8).log()).square().mean()
+
+
+def _pairwise(vectors: Tensor) -> Tensor:
+    """Mean squared difference of all pairs of rows: (B, D) to (B (B - 1) / 2,)."""
+    square = vectors.square().sum(dim=1)
+    distances = (square[:, None] + square[None, :] - 2 * vectors @ vectors.T) / vectors.shape[1]
+    first, second = torch.triu_indices(len(vectors), len(vectors), offset=1)
+    return distances[first, second]
+
+
+def encoder_state(task: Distillation) -> Iterator[tuple[str, Tensor]]:
+    """The weights of the encoder alone, in half precision: what ships as ``distilled.safetensors``."""
+    for name, tensor in task.student.encoder.state_dict().items():
+        yield name, tensor.half().contiguous()
