@@ -9,6 +9,7 @@ import logging
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,10 @@ class CheckpointError(ValueError):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes and renames. Lightning's goes through the temporary folder, and is torn when
-    that is on another disk than the run."""
+    """Writes beside the target, flushes and renames.
+
+    Lightning's goes through the temporary folder, and is torn when that is on another disk than the run.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         with atomic_write(path) as file:
@@ -77,12 +80,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path}: refused, it holds Python objects that could run code when they are loaded. A checkpoint of "
             f"scumble holds tensors and plain data only. ({str(error).splitlines()[0]})"
         ) from error
-    except (zipfile.BadZipFile, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path}: torn or no checkpoint ({error}); use an older checkpoint") from error
     if not isinstance(checkpoint, dict) or KEY not in checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of scumble (it has no entry {KEY!r})")
+    try:
+        str(checkpoint[KEY]["config"]["task"]["_target_"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint of scumble (its entry {KEY!r} has no config)") from error
     return checkpoint
 
 

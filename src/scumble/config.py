@@ -60,6 +60,9 @@ def check_trust(config: Any, trust: Sequence[str] = ()) -> None:
     A name inside a package is not enough, since packages import others (``scumble.images.os.system``): the object must
     be defined in a trusted package, and must be a class; functions are accepted from scumble and from ``trust``.
     """
+    for key, value in _values(config):
+        if isinstance(value, str) and "${" in value:  # it could become a config whose targets were not looked at
+            raise UntrustedConfigError(f"{key}: {value} is an interpolation; only a resolved config can be trusted")
     for key, target in targets(config):
         if not _is_trusted(target, trust):
             raise UntrustedConfigError(
@@ -70,15 +73,21 @@ def check_trust(config: Any, trust: Sequence[str] = ()) -> None:
 
 def targets(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
     """All ``_target_`` of a config of plain data, with the keys where they stand."""
+    for where, value in _values(config, key):
+        if isinstance(value, Mapping) and "_target_" in value:
+            yield f"{where}._target_".lstrip("."), str(value["_target_"])
+
+
+def _values(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """A config of plain data and everything in it, each with the key where it stands."""
+    yield key, config
     children: Iterator[tuple[Any, Any]] = iter(())
     if isinstance(config, Mapping):
-        if "_target_" in config:
-            yield f"{key}._target_".lstrip("."), str(config["_target_"])
         children = iter(config.items())
     elif isinstance(config, list | tuple):
         children = iter(enumerate(config))
     for name, child in children:
-        yield from targets(child, f"{key}.{name}".lstrip("."))
+        yield from _values(child, f"{key}.{name}".lstrip("."))
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

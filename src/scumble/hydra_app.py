@@ -10,7 +10,8 @@ from typing import Any
 
 import hydra
 import yaml
-from hydra.errors import InstantiationException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import InstantiationException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -22,7 +23,9 @@ USER_ERRORS = (ValueError, OSError, InstantiationException, OmegaConfBaseExcepti
 
 def train(arguments: Sequence[str]) -> None:
     """Compose ``conf/train.yaml`` with the overrides and train."""
-    sys.argv = ["scumble train", *with_saved_overrides(arguments)]
+    # Hydra's parser takes overrides in one piece only; users write -m anywhere.
+    arguments = sorted(with_saved_overrides(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
+    sys.argv = ["scumble train", *arguments, *naming_of_sweep(arguments)]
     hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="train")(_train)()
 
 
@@ -34,17 +37,33 @@ def _train(config: DictConfig) -> Any:
 
 
 def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
-    """The arguments of a resumed run after those it was started with, so that they need not be given again.
+    """The arguments of a resumed run, and those it was started with, so that they need not be given again.
 
-    ``scumble train run_dir=RUN resume=true steps=4000`` means the run in RUN as it was, but with 4000 steps.
+    ``scumble train run_dir=RUN resume=true steps=4000`` means the run in RUN as it was, but with 4000 steps. The folder
+    may be a stranger's: it decides neither what Hydra itself loads (``hydra...``) nor whom to trust, and the config
+    that comes out is checked before anything is made of it.
     """
     values = dict(argument.split("=", 1) for argument in arguments if "=" in argument and not argument.startswith("-"))
     saved = Path(values.get("run_dir", "")) / ".hydra" / "overrides.yaml"
     if values.get("resume", "").lower() != "true" or not saved.is_file():
         return list(arguments)
     before = yaml.safe_load(saved.read_text()) or []
-    given = {_key(argument) for argument in arguments}
-    return [override for override in before if _key(override) not in given] + list(arguments)
+    decided = {_key(argument) for argument in arguments} | {"trust"}
+    kept = [word for word in before if _key(word) not in decided and not _key(word).startswith(("hydra", "-"))]
+    return [*arguments, *kept]  # after the given ones, since Hydra's parser wants flags before all overrides
+
+
+def naming_of_sweep(arguments: Sequence[str]) -> list[str]:
+    """An override for Hydra, so that the runs of a sweep are named by what changes between them alone."""
+    if not {"-m", "--multirun"} & set(arguments):
+        return []
+    try:
+        overrides = OverridesParser.create().parse_overrides([word for word in arguments if not word.startswith("-")])
+    except OverrideParseException:
+        return []  # Hydra says what is wrong
+    same = sorted({override.key_or_group for override in overrides if not override.is_sweep_override()})
+    quoted = ",".join(f"'{key}'" for key in same)
+    return [f"hydra.job.config.override_dirname.exclude_keys=[{quoted}]"]
 
 
 def _key(override: str) -> str:

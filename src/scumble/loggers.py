@@ -52,9 +52,9 @@ class CSVLogger(lightning_loggers.Logger):
         """Keep what was logged up to ``step``."""
         self.rows = []
         if step and self.path.is_file():
-            with self.path.open(newline="") as file:
-                # A row that a kill cut short has no newline or too few cells; its step is repeated anyway.
-                self.rows = [row for row in csv.DictReader(file) if (row["step"] or "").isdigit() and int(row["step"]) <= step]
+            # A row that a kill cut short has no newline; what its cells hold may be cut short as well.
+            whole = self.path.read_text().rpartition("\n")[0].splitlines()
+            self.rows = [row for row in csv.DictReader(whole) if row["step"].isdigit() and int(row["step"]) <= step]
         self._write_all()
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -77,7 +77,7 @@ class CSVLogger(lightning_loggers.Logger):
             self._write_all()
 
     def _columns(self) -> list[str]:
-        return ["step"] + sorted({name for row in self.rows or () for name in row} - {"step"})
+        return ["step", *sorted({name for row in self.rows or () for name in row} - {"step"})]
 
     def _write_all(self) -> None:
         text = io.StringIO(newline="")

@@ -33,6 +33,11 @@ def train(config: DictConfig) -> dict[str, float]:
         check_trust(plain, plain["trust"])  # part of the overrides was read from the run folder
     checkpoint = prepare_run_folder(run_dir, plain)
 
+    if str(plain["trainer"].get("precision", "32-true")).startswith("16"):
+        raise ValueError(
+            f"trainer.precision={plain['trainer']['precision']} shares one loss scale among all optimizers, "
+            "which breaks alternating optimization; accepted: 32-true, bf16-mixed"
+        )
     torch.set_num_threads(plain["threads"])
     L.seed_everything(plain["seed"], workers=False, verbose=False)  # the initial weights; steps are seeded on their own
     task = instantiate(plain["task"])
@@ -100,9 +105,7 @@ def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Path | None:
                 f"{checkpoint} is of the task {saved}, this config of {config['task']['_target_']}; give the same "
                 "overrides as before, or another run_dir"
             )
-    if rank_zero_only.rank == 0:
-        with atomic_write(run_dir / CONFIG_NAME) as file:
-            file.write(OmegaConf.to_yaml(OmegaConf.create(config)).encode())
+    _write_config(run_dir, config)
     return checkpoint
 
 
@@ -119,6 +122,12 @@ def tell_what_next(run_dir: Path, config: dict[str, Any]) -> None:
     print("  sweep:    scumble train -m loss_weights.style=5,10,20")
     if any((run_dir / "wandb").glob("offline-run-*")):
         print(f"  upload:   wandb sync {folder}/wandb/offline-run-*")
+
+
+@rank_zero_only
+def _write_config(run_dir: Path, config: dict[str, Any]) -> None:
+    with atomic_write(run_dir / CONFIG_NAME) as file:
+        file.write(OmegaConf.to_yaml(OmegaConf.create(config)).encode())
 
 
 def _plugins() -> list[Any]:

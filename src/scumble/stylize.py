@@ -114,15 +114,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photographs, or folders of them")
     parser.add_argument("--style", nargs="+", required=True, metavar="PAINTING", help="paintings, or folders of them")
     parser.add_argument("--model", required=True, metavar="RUN", help="a run folder, or a checkpoint file")
-    parser.add_argument("--output", required=True, metavar="DIR", help="where the pictures go, by the photographs' names")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="where the pictures go, by the photographs' names"
+    )
     parser.add_argument("--alpha", type=float, default=1.0, help="strength, from 0 (the photograph) to 1 (default)")
-    parser.add_argument("--size", type=int, default=None, help="reduce photographs to this shorter side (default: keep)")
+    parser.add_argument(
+        "--size", type=int, default=None, help="reduce photographs to this shorter side (default: keep)"
+    )
     parser.add_argument(
         "--style-size", type=int, default=256, help="reduce paintings to this shorter side (default: %(default)s)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there already")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
     parser.add_argument(
-        "--trust", nargs="*", default=(), metavar="PACKAGE", help="packages of your own whose classes the model may name"
+        "--trust",
+        nargs="*",
+        default=(),
+        metavar="PACKAGE",
+        help="packages of your own whose classes the model may name",
     )
     return parser

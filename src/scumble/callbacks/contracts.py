@@ -76,4 +76,6 @@ class SameConfigOnAllRanks(L.Callback):
         hashes = trainer.strategy.all_gather(own).flatten().tolist()
         if len(set(hashes)) > 1:
             listed = ", ".join(f"rank {rank}: {value:012x}" for rank, value in enumerate(hashes))
-            raise RuntimeError(f"the ranks have different configs ({listed}); start all of them with the same overrides")
+            raise RuntimeError(
+                f"the ranks have different configs ({listed}); start all of them with the same overrides"
+            )

@@ -1,13 +1,21 @@
 """The grid of fixed validation pairs, which shows how a run goes better than its numbers."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 from torch import Tensor
 
 from scumble.images import grid, write_image
 from scumble.loggers import LogsPictures
+
+
+@runtime_checkable
+class ShowsPictures(Protocol):
+    """A task that shows what it does."""
+
+    def pictures(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The columns of the grid: images (B, 3, H, W) by their caption."""
 
 
 class PictureGrid(L.Callback):
@@ -27,7 +35,7 @@ class PictureGrid(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
     ) -> None:
         shown = len(next(iter(self.columns.values()), []))
-        if not trainer.is_global_zero or shown >= self.rows or not hasattr(pl_module, "pictures"):
+        if not trainer.is_global_zero or shown >= self.rows or not isinstance(pl_module, ShowsPictures):
             return
         for label, pictures in pl_module.pictures(batch).items():
             self.columns.setdefault(label, []).extend(pictures.float().cpu()[: self.rows - shown])

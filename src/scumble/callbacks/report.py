@@ -33,7 +33,11 @@ class Report(L.Callback):
             return
         seconds = time.monotonic() - self.started
         steps = trainer.global_step - self.first_step
-        lines = [f"# {self.path.parent.name}", "", f"- state: {state}, step {trainer.global_step} of {trainer.max_steps}"]
+        lines = [
+            f"# {self.path.parent.name}",
+            "",
+            f"- state: {state}, step {trainer.global_step} of {trainer.max_steps}",
+        ]
         if steps:
             lines.append(f"- speed: {steps / seconds:.2f} steps per second, validation included ({seconds:.0f} s)")
         lines.append(f"- machine: {_device(trainer)}, torch {torch.__version__}, {torch.get_num_threads()} threads")
@@ -47,11 +51,9 @@ class Report(L.Callback):
 
 
 def _data(name: str, split: Split) -> list[str]:
-    lines = [
-        f"- {name}: {len(split.train)} training and {len(split.validation)} validation images, "
-        f"{len(split.skipped)} files skipped"
-    ]
-    return lines + [f"  - skipped {path}: {reason}" for path, reason in split.skipped.items()]
+    counts = f"{len(split.train)} training and {len(split.validation)} validation images"
+    skipped = [f"  - skipped {path}: {reason}" for path, reason in split.skipped.items()]
+    return [f"- {name}: {counts}, {len(split.skipped)} files skipped", *skipped]
 
 
 def _device(trainer: L.Trainer) -> Any:

@@ -46,7 +46,11 @@ class ContentStylePairs(L.LightningDataModule):
         num_workers: int = 0,
     ):
         super().__init__()
-        for name, value in (("image_size", image_size), ("batch_size", batch_size), ("validation_size", validation_size)):
+        for name, value in (
+            ("image_size", image_size),
+            ("batch_size", batch_size),
+            ("validation_size", validation_size),
+        ):
             if value < 1:
                 raise ValueError(f"data.{name} must be at least 1, got {value}")
         self.sources: dict[str, ImageSource] = {
@@ -73,7 +77,9 @@ class ContentStylePairs(L.LightningDataModule):
         for name, split in self.splits.items():
             if not split.train:
                 raise ValueError(f"data.{name} has no training images; set another folder or data.validation_fraction")
-        train = {name: ImageSet(split.train, self.load_size, self.cache_bytes // 2) for name, split in self.splits.items()}
+        train = {
+            name: ImageSet(split.train, self.load_size, self.cache_bytes // 2) for name, split in self.splits.items()
+        }
         self.training_pairs = TrainingPairs(train["content"], train["style"], self.image_size, self.crop_scale)
         # With too few images for a validation split, the training images are looked at instead.
         held_out = {

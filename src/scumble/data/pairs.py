@@ -1,4 +1,4 @@
-"""Pairs of content and style images: which ones, in which order, is a pure function of (seed, step, rank, world size)."""
+"""Pairs of content and style images, in an order that is a pure function of (seed, step, rank, world size)."""
 
 from collections.abc import Iterator
 from functools import lru_cache

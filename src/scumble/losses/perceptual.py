@@ -40,17 +40,15 @@ def content_loss(features: Features, content_features: Features) -> Tensor:
 
 
 def gram_style_loss(features: Features, style_grams: Features) -> Tensor:
-    """Squared Frobenius distance of Gram matrices, divided by C, summed over the layers.
+    """Squared Frobenius distance of Gram matrices, summed over the layers.
 
     ``style_grams`` are the :func:`gram_matrix` of the style image's features: computed once per step, without
-    gradients.
+    gradients. With Gram matrices divided by C*H*W it is the mean over the C*C entries of those divided by H*W, four
+    times the loss of Gatys et al. 2016, equation 4: narrow and wide layers weigh alike.
     Source: Johnson et al. 2016, section 3.2.
-    Departs from the paper: their sum over the C*C entries is divided by C, since with Gram matrices that are already
-    divided by C*H*W a plain mean would make wide layers vanish.
     """
     return _total(
-        (gram_matrix(features[layer]) - target).square().sum(dim=(1, 2)).mean() / target.shape[1]
-        for layer, target in style_grams.items()
+        (gram_matrix(features[layer]) - target).square().sum(dim=(1, 2)).mean() for layer, target in style_grams.items()
     )
 
 

@@ -1,5 +1,7 @@
 """Discriminators: D(images, condition) -> logits, raw and per patch. High means a real painting."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,7 +33,7 @@ class PatchDiscriminator(nn.Module):
 
         channels = [3] + [width * min(2**level, 8) for level in range(layers)]
         body: list[nn.Module] = []
-        for before, after in zip(channels[:-1], channels[1:], strict=True):
+        for before, after in itertools.pairwise(channels):
             body += [normalize(nn.Conv2d(before, after, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
         body += [normalize(nn.Conv2d(channels[-1], channels[-1], 3, padding=1)), nn.LeakyReLU(0.2)]
         self.body = nn.Sequential(*body)
@@ -52,7 +54,8 @@ class PatchDiscriminator(nn.Module):
             raise ValueError("a conditional discriminator needs the style image as its condition")
         moments = channel_moments(self.body(condition * 2 - 1))
         code = self.condition(F.normalize(torch.cat(moments, dim=1).flatten(1), dim=1))
-        return logits + (code[..., None, None] * features).sum(dim=1, keepdim=True) / features.shape[1] ** 0.5
+        projection: Tensor = (code[..., None, None] * features).sum(dim=1, keepdim=True) / features.shape[1] ** 0.5
+        return logits + projection
 
 
 class MultiscaleDiscriminator(nn.Module):

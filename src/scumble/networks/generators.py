@@ -1,5 +1,6 @@
 """Generators of style transfer: G(content, style) -> stylized, all (B, 3, H, W) in [0, 1]."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -24,7 +25,7 @@ class StyleEncoder(nn.Module):
         channels = [3, *widths]
         self.blocks = nn.ModuleList(
             nn.Sequential(convolution(before, after, stride=1 if level == 0 else 2), nn.ReLU(inplace=True))
-            for level, (before, after) in enumerate(zip(channels[:-1], channels[1:], strict=True))
+            for level, (before, after) in enumerate(itertools.pairwise(channels))
         )
         self.code = nn.Sequential(nn.Linear(2 * sum(widths), code), nn.ReLU(inplace=True), nn.Linear(code, code))
 
@@ -72,7 +73,11 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualAttention(nn.Module):
-    """An encoder-decoder with residual blocks and self-attention.
+    """An encoder-decoder with residual blocks and self-attention that paints over the recoloured content.
+
+    The image itself is a residual connection: with ``paint_over`` the decoder's output is added, before the sigmoid, to
+    the content with the channel moments of the style (Reinhard et al. 2001, https://doi.org/10.1109/38.946629, in RGB).
+    So training starts at a recoloured photograph, and the network learns the painting.
 
     The content encoder keeps what is where: instance normalization takes its style away (Ulyanov et al. 2017,
     https://arxiv.org/abs/1701.02096). The style enters through adaptive instance normalization in every layer after it
@@ -96,6 +101,7 @@ class ResidualAttention(nn.Module):
         style_injection: Literal["adain", "concatenation"] = "adain",
         attention_heads: int = 4,
         attention_grid: int = 16,
+        paint_over: bool = True,
     ):
         super().__init__()
         if style_injection not in ("adain", "concatenation"):
@@ -115,6 +121,7 @@ class ResidualAttention(nn.Module):
             [StyledConvolution(widths[2], widths[1], injected), StyledConvolution(widths[1], widths[0], injected)]
         )
         self.to_rgb = convolution(widths[0], 3)
+        self.paint_over = paint_over
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         check_image_sides(self.minimum_side, content, style)
@@ -130,8 +137,10 @@ class ResidualAttention(nn.Module):
             hidden = block(hidden, code)
         for layer in self.decoder:
             hidden = F.relu(layer(F.interpolate(hidden, scale_factor=2.0), code))
-        stylized = torch.sigmoid(self.to_rgb(hidden))
-        return stylized[..., :height, :width]
+        paint = self.to_rgb(hidden)[..., :height, :width]
+        if self.paint_over:
+            paint = paint + recolour(content, style).logit(eps=0.02)
+        return torch.sigmoid(paint)
 
 
 class AdaIN(nn.Module):
@@ -169,7 +178,9 @@ class AdaIN(nn.Module):
         target = torch.lerp(features, adaptive_instance_normalization(features, mean, deviation), self.alpha)
         decoded: Tensor = self.decoder(target)
         # Training needs a gradient outside of [0, 1] as well, or a saturated pixel never comes back.
-        return _leaky_clamp(decoded)[..., :height, :width] if self.training else decoded.clamp(0, 1)[..., :height, :width]
+        return (
+            _leaky_clamp(decoded)[..., :height, :width] if self.training else decoded.clamp(0, 1)[..., :height, :width]
+        )
 
 
 def adain_decoder(channels: int) -> nn.Sequential:
@@ -191,6 +202,14 @@ def adain_decoder(channels: int) -> nn.Sequential:
         *block(quarter, quarter), *block(quarter, eighth), upsample(),
         *block(eighth, eighth), nn.ReflectionPad2d(1), nn.Conv2d(eighth, 3, 3),
     )  # fmt: skip
+
+
+def recolour(content: Tensor, style: Tensor) -> Tensor:
+    """The content with the channel means and deviations of the style, clamped to [0, 1].
+
+    Shape: content (B, 3, H, W) and style (B, 3, h, w) to (B, 3, H, W).
+    """
+    return adaptive_instance_normalization(content, *channel_moments(style)).clamp(0, 1)
 
 
 def check_image_sides(minimum: int, *images: Tensor) -> None:

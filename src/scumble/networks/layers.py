@@ -12,9 +12,7 @@ from scumble.losses.perceptual import channel_moments
 
 def convolution(in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
     """A convolution with reflection padding that keeps H and W, or gives ceil(H / stride), ceil(W / stride)."""
-    return nn.Conv2d(
-        in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, padding_mode="reflect"
-    )
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, padding_mode="reflect")
 
 
 def adaptive_instance_normalization(features: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
@@ -84,7 +82,8 @@ class Frozen(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self.network._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Frozen":
         return Frozen(self.network)

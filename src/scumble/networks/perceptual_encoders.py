@@ -7,6 +7,7 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class VGG(nn.Module):
         self,
         depths: Sequence[int] = VGG19_DEPTHS,
         layers: Sequence[str] = STYLE_LAYERS,
-        padding_mode: str = "zeros",
+        padding_mode: Literal["zeros", "reflect"] = "zeros",
         ceil_mode: bool = False,
     ):
         super().__init__()
@@ -71,7 +72,8 @@ class VGG(nn.Module):
 def vgg19_normalised(weights: str | Path, layers: Sequence[str] = STYLE_LAYERS) -> VGG:
     """VGG-19 with weights scaled so that the mean activation of every ReLU is about 1, as AdaIN uses it.
 
-    ``weights`` is a safetensors file with ``conv0`` (1x1, RGB in [0, 1] to the input space), ``conv1_1`` ... ``conv4_1``.
+    ``weights`` is a safetensors file with ``conv0`` (1x1, RGB in [0, 1] to the input space) and ``conv1_1`` ...
+    ``conv4_1``.
     Source: Gatys et al. 2016, section 2, https://doi.org/10.1109/CVPR.2016.265; Huang and Belongie 2017, section 6.1.
     """
     encoder = VGG(VGG19_DEPTHS, layers, padding_mode="reflect", ceil_mode=True)
@@ -123,7 +125,7 @@ class DistilledEncoder(nn.Module):
                 for (before, after), stride in zip(itertools.pairwise(channels), strides, strict=True)
             ]
             blocks.append(nn.Sequential(*(layer for conv in convolutions for layer in (conv, nn.ReLU(inplace=True)))))
-        self.blocks = nn.ModuleDict(zip(STYLE_LAYERS, blocks, strict=True))
+        self.blocks = nn.ModuleDict(dict(zip(STYLE_LAYERS, blocks, strict=True)))
         _initialize(self)
         if weights is not None:
             path = DISTILLED_WEIGHTS if weights == "shipped" else weights
@@ -157,7 +159,7 @@ def _torchvision_vgg(
 ) -> VGG:
     from torchvision.models import get_model_weights  # slow to import, and seldom needed
 
-    url = get_model_weights(name).IMAGENET1K_V1.url  # type: ignore[attr-defined]
+    url = get_model_weights(name).IMAGENET1K_V1.url
     encoder = VGG(depths, layers)
     if weights is not None:
         state = load_weights(weights, "perceptual_encoder.weights")

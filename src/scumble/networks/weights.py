@@ -27,6 +27,8 @@ def load_weights(path: str | Path, key: str) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
         raise ValueError(f"{path}: not a readable weight file ({error}); set {key} to another") from error
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise ValueError(f"{path}: not a state dict of tensors alone; set {key} to another file")
     return {name: tensor.float() for name, tensor in state.items()}
 
 

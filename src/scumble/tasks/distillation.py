@@ -115,7 +115,9 @@ def related_images(content: Tensor, style: Tensor) -> Tensor:
 
 def feature_loss(predicted: Features, teacher: Features) -> Tensor:
     """Mean squared error relative to the teacher's mean square, averaged over the layers."""
-    return torch.stack([F.mse_loss(predicted[layer], maps) / maps.square().mean() for layer, maps in teacher.items()]).mean()
+    return torch.stack(
+        [F.mse_loss(predicted[layer], maps) / maps.square().mean() for layer, maps in teacher.items()]
+    ).mean()
 
 
 def content_distances(features: Features) -> Tensor:
@@ -133,7 +135,7 @@ def style_distances(features: Features) -> Tensor:
 
 
 def gram_distances(features: Features) -> Tensor:
-    """The Gram style loss of each layer between all pairs; (layers, pairs)."""
+    """Squared Frobenius distance of Gram matrices, divided by C, per layer, between all pairs; (layers, pairs)."""
     return torch.stack([maps.shape[1] * _pairwise(gram_matrix(maps).flatten(1)) for maps in features.values()])
 
 

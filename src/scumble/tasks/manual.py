@@ -24,7 +24,7 @@ class Clock(Optimizer):
     def __init__(self) -> None:
         super().__init__([torch.zeros(1)], {})
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         return closure() if closure is not None else None
 
 
@@ -52,6 +52,7 @@ class ManualTask(L.LightningModule):
         self.lr_schedule = lr_schedule
         self.gradient_clip_norm = gradient_clip_norm
         self.accumulate = accumulate
+        self._restored_gradients: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> list[Optimizer]:
         optimizers = [make(getattr(self, name).parameters()) for name, make in self.optimizer_factories.items()]
@@ -87,8 +88,8 @@ class ManualTask(L.LightningModule):
 
     def finish_step(self, logs: Mapping[str, Tensor | float], progress: Iterable[str] = ()) -> None:
         """Log under ``train/`` and count the step. The last line of every ``training_step``."""
-        self.optimizers()[0].step()  # type: ignore[index, union-attr]
-        if self.global_step % self.trainer.log_every_n_steps == 0:
+        self.optimizers()[0].step()  # type: ignore[index]
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             shown = set(progress)
             for name, value in logs.items():
                 self.log(f"train/{name}", value, prog_bar=name in shown, sync_dist=self.trainer.world_size > 1)
@@ -107,9 +108,16 @@ class ManualTask(L.LightningModule):
             checkpoint["gradients"] = gradients
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._restored_gradients = checkpoint.get("gradients", {})
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Nothing: a validation in the middle of an accumulation must not lose the gradients so far."""
+
+    def on_train_start(self) -> None:
+        """Give restored gradients back, now that Lightning has cleared all of them."""
         parameters = dict(self.named_parameters())
-        for name, gradient in checkpoint.get("gradients", {}).items():
-            parameters[name].grad = gradient.to(parameters[name].device)
+        for name, gradient in self._restored_gradients.items():
+            parameters[name].grad = gradient.to(self.device)
 
 
 def weigh(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor | float]]:

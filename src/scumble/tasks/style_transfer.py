@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class StyleTransfer(ManualTask):
     """
 
     terms = ("adversarial", "content", "style", "total_variation", "cycle", "identity")
-    penalties = {"r1": r1_penalty, "gradient_penalty": gradient_penalty}
+    penalties: ClassVar = {"r1": r1_penalty, "gradient_penalty": gradient_penalty}
 
     def __init__(
         self,
