@@ -35,7 +35,7 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["default", pytest.param("all", marks=pytest.mark.slow)])
 def test_resume_after_sigkill_is_exact(tmp_path: Path, images: tuple[str, str], variant: str) -> None:
     arguments = [*TINY, *images, *VARIANTS[variant], f"steps={STEPS}", "checkpoint_every_n_steps=5"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -30,9 +30,16 @@ TRUSTED = (
     "scumble.tasks",
     "torch.nn",
     "torch.optim",
-    "torchvision",
+    "torchvision.models",
+    "torchvision.ops",
+    "torchvision.transforms",
     "torchmetrics",
-    "lightning.pytorch",
+    "lightning.pytorch.Trainer",
+    "lightning.pytorch.trainer",
+    "lightning.pytorch.callbacks",
+    "lightning.pytorch.loggers",
+    "lightning.pytorch.profilers",
+    "lightning.pytorch.strategies",
 )
 
 
@@ -57,8 +64,9 @@ def instantiate_untrusted(config: Any, trust: Sequence[str] = ()) -> Any:
 def check_trust(config: Any, trust: Sequence[str] = ()) -> None:
     """Raise :class:`UntrustedConfigError` if a ``_target_`` is not of a trusted package or one of ``trust``.
 
-    A name inside a package is not enough, since packages import others (``scumble.images.os.system``): the object must
-    be defined in a trusted package, and must be a class; functions are accepted from scumble and from ``trust``.
+    A name inside a package is not enough, since packages import others (``scumble.data.sample.os.system``): the object
+    must be defined in a trusted package, and must be a class; public functions are accepted from scumble's packages and
+    from ``trust``.
     """
     for key, value in _values(config):
         if isinstance(value, str) and "${" in value:  # it could become a config whose targets were not looked at
@@ -102,7 +110,12 @@ def _is_trusted(target: str, trust: Sequence[str]) -> bool:
     found = _locate(target)
     if inspect.isclass(found):
         return _is_within(found.__module__, packages)
-    return inspect.isfunction(found) and _is_within(found.__module__, ("scumble", *trust))
+    own = [package for package in TRUSTED if package.startswith("scumble.")]
+    return (
+        inspect.isfunction(found)
+        and not found.__name__.startswith("_")
+        and _is_within(found.__module__, (*own, *trust))
+    )
 
 
 def _is_within(name: str, packages: Sequence[str]) -> bool:

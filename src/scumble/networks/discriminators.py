@@ -41,11 +41,7 @@ class PatchDiscriminator(nn.Module):
         self.condition = normalize(nn.Linear(2 * channels[-1], channels[-1])) if conditional else None
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
-        if min(images.shape[-2:]) < self.minimum_side:
-            raise ValueError(
-                f"the discriminator needs image sides of at least {self.minimum_side}, got "
-                f"{images.shape[-1]}x{images.shape[-2]}; set data.image_size higher or discriminator.layers lower"
-            )
+        _check_sides(self.minimum_side, images, condition)
         features = self.body(images * 2 - 1)
         logits: Tensor = self.logits(features)
         if self.condition is None:
@@ -72,11 +68,23 @@ class MultiscaleDiscriminator(nn.Module):
         if scales < 1:
             raise ValueError(f"discriminator.scales must be at least 1, got {scales}")
         self.scales = nn.ModuleList(PatchDiscriminator(width, layers, conditional, spectral) for _ in range(scales))
+        self.minimum_side = 2 ** (layers + scales)
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        _check_sides(self.minimum_side, images, condition)
         logits = []
         for level, discriminator in enumerate(self.scales):
             if level:
                 images = F.avg_pool2d(images, 3, stride=2, padding=1, count_include_pad=False)
             logits.append(discriminator(images, condition))
         return logits
+
+
+def _check_sides(minimum: int, images: Tensor, condition: Tensor | None) -> None:
+    for given in (images,) if condition is None else (images, condition):
+        height, width = given.shape[-2:]
+        if min(height, width) < minimum:
+            raise ValueError(
+                f"the discriminator needs image sides of at least {minimum}, got {width}x{height}; set data.image_size "
+                "higher, or discriminator.layers or discriminator.scales lower"
+            )

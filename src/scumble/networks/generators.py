@@ -15,9 +15,11 @@ from scumble.networks.weights import load_state, load_weights
 
 
 class StyleEncoder(nn.Module):
-    """A code of the style: the channel means and deviations of a small network's features, at every resolution.
+    """A code of the style, and its texture at every resolution.
 
-    Shape: (B, 3, H, W) to (B, code). The statistics forget where things are, so the code cannot carry content.
+    The code is made of the channel means and deviations of a small network's features, which forget where things are;
+    the texture is what is finer than a few pixels in those features.
+    Shape: (B, 3, H, W) to (B, code) and a list of (B, widths[k], H / 2^k, W / 2^k).
     """
 
     def __init__(self, widths: Sequence[int], code: int):
@@ -29,34 +31,41 @@ class StyleEncoder(nn.Module):
         )
         self.code = nn.Sequential(nn.Linear(2 * sum(widths), code), nn.ReLU(inplace=True), nn.Linear(code, code))
 
-    def forward(self, style: Tensor) -> Tensor:
-        moments = []
+    def forward(self, style: Tensor) -> tuple[Tensor, list[Tensor]]:
+        moments, textures = [], []
         hidden = style * 2 - 1
-        for block in self.blocks:
+        for level, block in enumerate(self.blocks):
             hidden = block(hidden)
             moments += [moment.flatten(1) for moment in channel_moments(hidden)]
-        code: Tensor = self.code(torch.cat(moments, dim=1))
-        return code
+            textures.append(texture_of(hidden, window=max(3, 7 - 2 * level)))  # 7, 10 and 12 pixels
+        return self.code(torch.cat(moments, dim=1)), textures
 
 
 class StyledConvolution(nn.Module):
-    """A 3x3 convolution whose output takes its channel moments from the style code (AdaIN), or from learned constants.
+    """A 3x3 convolution, the texture of the style, and channel moments from the style code (AdaIN) or learned ones.
 
-    Shape: (B, in, H, W) and code (B, code) to (B, out, H, W). ``code=None`` makes it a plain instance normalization.
+    A convolution makes little texture out of a flat area, so some of the style's own is laid in, by a learned strength
+    per channel, where noise would otherwise be added (Karras et al. 2019, section 3.2,
+    https://arxiv.org/abs/1812.04948).
+    Shape: (B, in, H, W), code (B, code) and texture (B, out, h, w) to (B, out, H, W). ``code=None`` makes the
+    normalization a plain instance normalization.
     """
 
     def __init__(self, in_channels: int, out_channels: int, code: int | None):
         super().__init__()
         self.convolution = convolution(in_channels, out_channels)
+        self.strength = nn.Parameter(torch.full((out_channels, 1, 1), 0.1))
         self.moments = nn.Linear(code, 2 * out_channels) if code is not None else None
         self.constants = nn.Parameter(torch.cat([torch.zeros(out_channels), torch.ones(out_channels)]))
 
-    def forward(self, features: Tensor, code: Tensor) -> Tensor:
+    def forward(self, features: Tensor, code: Tensor, texture: Tensor) -> Tensor:
+        hidden = self.convolution(features)
+        hidden = hidden + self.strength * tile(texture, *hidden.shape[-2:])
         moments = self.constants.expand(len(features), -1)
         if self.moments is not None:
             moments = moments + self.moments(code)
         mean, deviation = moments[..., None, None].chunk(2, dim=1)
-        return adaptive_instance_normalization(self.convolution(features), mean, deviation)
+        return adaptive_instance_normalization(hidden, mean, deviation)
 
 
 class ResidualBlock(nn.Module):
@@ -67,8 +76,9 @@ class ResidualBlock(nn.Module):
         self.first = StyledConvolution(channels, channels, code)
         self.second = StyledConvolution(channels, channels, code)
 
-    def forward(self, features: Tensor, code: Tensor) -> Tensor:
-        out: Tensor = features + self.second(F.relu(self.first(features, code)), code)
+    def forward(self, features: Tensor, code: Tensor, texture: Tensor) -> Tensor:
+        hidden = F.relu(self.first(features, code, texture))
+        out: Tensor = features + self.second(hidden, code, texture)
         return out
 
 
@@ -114,7 +124,13 @@ class ResidualAttention(nn.Module):
             *_encoder_level(widths[1], widths[2], stride=2),
         )
         injected = code if style_injection == "adain" else None
-        self.fuse = nn.Conv2d(widths[2] + code, widths[2], 1) if style_injection == "concatenation" else None
+        # The ReLU lets the code choose among the content's features; without it the code is a constant per channel,
+        # which the next instance normalization takes away.
+        self.fuse = (
+            nn.Sequential(nn.Conv2d(widths[2] + code, widths[2], 1), nn.ReLU())
+            if style_injection == "concatenation"
+            else None
+        )
         self.blocks = nn.ModuleList(ResidualBlock(widths[2], injected) for _ in range(residual_blocks))
         self.attention = SelfAttention(widths[2], attention_heads, attention_grid)
         self.decoder = nn.ModuleList(
@@ -126,7 +142,7 @@ class ResidualAttention(nn.Module):
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         check_image_sides(self.minimum_side, content, style)
         height, width = content.shape[-2:]
-        code = self.style_encoder(style)
+        code, (fine, medium, coarse) = self.style_encoder(style)
         hidden = self.content_encoder(_pad_to_multiple(content, self.stride) * 2 - 1)
         if self.fuse is not None:
             hidden = self.fuse(torch.cat([hidden, code[..., None, None].expand(-1, -1, *hidden.shape[-2:])], dim=1))
@@ -134,9 +150,9 @@ class ResidualAttention(nn.Module):
         for index, block in enumerate(self.blocks):
             if index == middle:
                 hidden = self.attention(hidden)
-            hidden = block(hidden, code)
-        for layer in self.decoder:
-            hidden = F.relu(layer(F.interpolate(hidden, scale_factor=2.0), code))
+            hidden = block(hidden, code, coarse)
+        for layer, texture in zip(self.decoder, (medium, fine), strict=True):
+            hidden = F.relu(layer(F.interpolate(hidden, scale_factor=2.0), code, texture))
         paint = self.to_rgb(hidden)[..., :height, :width]
         if self.paint_over:
             paint = paint + recolour(content, style).logit(eps=0.02)
@@ -202,6 +218,35 @@ def adain_decoder(channels: int) -> nn.Sequential:
         *block(quarter, quarter), *block(quarter, eighth), upsample(),
         *block(eighth, eighth), nn.ReflectionPad2d(1), nn.Conv2d(eighth, 3, 3),
     )  # fmt: skip
+
+
+def texture_of(features: Tensor, window: int) -> Tensor:
+    """What is finer than ``window`` positions in every channel, with a deviation of 1, shifted by half the image.
+
+    Shape: (B, C, H, W) to the same. The shift keeps the style's details from lying where they were: a photograph in its
+    own style must not find its edges in the texture.
+    """
+    height, width = features.shape[-2:]
+    smooth = F.avg_pool2d(features, window, stride=1, padding=window // 2, count_include_pad=False)
+    detail = features - smooth
+    _, deviation = channel_moments(detail, eps=1e-3)
+    return (detail / deviation).roll((height // 2, width // 2), dims=(2, 3))
+
+
+def tile(images: Tensor, height: int, width: int) -> Tensor:
+    """Images cut to height x width, or repeated to it as in a pair of mirrors.
+
+    Shape: (B, C, h, w) to (B, C, height, width).
+    """
+
+    def positions(wanted: int, given: int) -> Tensor:
+        index = torch.arange(wanted, device=images.device) % (2 * given)
+        return torch.minimum(index, 2 * given - 1 - index)
+
+    if height <= images.shape[-2] and width <= images.shape[-1]:
+        return images[..., :height, :width]
+    rows, columns = positions(height, images.shape[-2]), positions(width, images.shape[-1])
+    return images[..., rows[:, None], columns]
 
 
 def recolour(content: Tensor, style: Tensor) -> Tensor:

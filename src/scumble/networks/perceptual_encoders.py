@@ -119,11 +119,7 @@ class DistilledEncoder(nn.Module):
         for block, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             previous = 3 if block == 0 else widths[block - 1]
             channels = [previous] + [width] * depth
-            strides = [1 if block == 0 else 2] + [1] * (depth - 1)
-            convolutions = [
-                convolution(before, after, stride=stride)
-                for (before, after), stride in zip(itertools.pairwise(channels), strides, strict=True)
-            ]
+            convolutions = [convolution(before, after) for before, after in itertools.pairwise(channels)]
             blocks.append(nn.Sequential(*(layer for conv in convolutions for layer in (conv, nn.ReLU(inplace=True)))))
         self.blocks = nn.ModuleDict(dict(zip(STYLE_LAYERS, blocks, strict=True)))
         _initialize(self)
@@ -135,6 +131,8 @@ class DistilledEncoder(nn.Module):
         features = {}
         hidden = images * 2 - 1
         for layer, block in self.blocks.items():
+            if layer != "relu1_1":  # not strided convolutions: their gradient draws a grid into the generator's images
+                hidden = F.max_pool2d(hidden, 2, ceil_mode=True)
             hidden = block(hidden)
             if layer in self.layers:
                 features[layer] = hidden

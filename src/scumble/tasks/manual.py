@@ -89,11 +89,16 @@ class ManualTask(L.LightningModule):
     def finish_step(self, logs: Mapping[str, Tensor | float], progress: Iterable[str] = ()) -> None:
         """Log under ``train/`` and count the step. The last line of every ``training_step``."""
         self.optimizers()[0].step()  # type: ignore[index]
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            shown = set(progress)
-            for name, value in logs.items():
-                self.log(f"train/{name}", value, prog_bar=name in shown, sync_dist=self.trainer.world_size > 1)
-            self.log("step", float(self.global_step))
+        if self.global_step % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return
+        shown, values = set(progress), {}
+        for name, value in logs.items():
+            mean = self.trainer.strategy.reduce(torch.as_tensor(value, device=self.device), reduce_op="mean")
+            self.log(f"train/{name}", mean, prog_bar=name in shown, logger=False)  # for callbacks and the bar
+            values[f"train/{name}"] = float(mean)
+        # Lightning would repeat the last value of what was not computed at this step.
+        for logger in self.loggers:
+            logger.log_metrics(values, step=self.global_step)
 
     def log_validation(self, metrics: Mapping[str, Tensor], batch_size: int) -> None:
         """Log the means of the validation set under ``val/``, at the number of finished steps."""

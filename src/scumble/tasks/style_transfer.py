@@ -1,6 +1,6 @@
 """Style transfer with a GAN: the core of scumble."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any, ClassVar
 
@@ -36,6 +36,12 @@ class StyleTransfer(ManualTask):
     terms = ("adversarial", "content", "style", "total_variation", "cycle", "identity")
     penalties: ClassVar = {"r1": r1_penalty, "gradient_penalty": gradient_penalty}
 
+    # What of the features is the style: a statistic of one layer, and the loss on those of all layers.
+    style_losses: ClassVar[dict[str, tuple[Callable[..., Any], Callable[..., Tensor]]]] = {
+        "gram": (gram_matrix, gram_style_loss),
+        "moments": (channel_moments, moment_style_loss),
+    }
+
     def __init__(
         self,
         generator: nn.Module,
@@ -47,6 +53,7 @@ class StyleTransfer(ManualTask):
         penalty_interval: int = 1,
         discriminator_steps: int = 1,
         conditional: bool = False,
+        style_statistics: str = "moments",
         ema_decay: float = 0.999,
         **manual: Any,
     ):
@@ -58,6 +65,11 @@ class StyleTransfer(ManualTask):
             )
         if not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1), got {ema_decay}")
+        if style_statistics not in self.style_losses:
+            raise ValueError(
+                f"task.style_statistics must be one of {', '.join(self.style_losses)}, got {style_statistics!r}"
+            )
+        self.statistics_of, self.style_loss = self.style_losses[style_statistics]
         self.generator = generator
         self.generator_ema = deepcopy(generator).eval().requires_grad_(False) if ema_decay else None
         self.discriminator = discriminator
@@ -109,7 +121,7 @@ class StyleTransfer(ManualTask):
         terms = {
             "adversarial": lambda: self.adversarial_loss.generator(self.judge(stylized, style)),
             "content": lambda: content_loss(features, self.content_features(content)),
-            "style": lambda: gram_style_loss(features, self.style_grams(style)),
+            "style": lambda: self.style_loss(features, self.style_targets(style)),
             "total_variation": lambda: total_variation_loss(stylized),
             "cycle": lambda: cycle_loss(self.generator(stylized, content), content),
             "identity": lambda: identity_loss(self.generator(content, content), content),
@@ -138,9 +150,9 @@ class StyleTransfer(ManualTask):
         return {layer: features[layer] for layer in CONTENT_LAYERS}
 
     @torch.no_grad()
-    def style_grams(self, style: Tensor) -> dict[str, Tensor]:
+    def style_targets(self, style: Tensor) -> dict[str, Any]:
         features = self.perceptual_encoder(style)
-        return {layer: gram_matrix(features[layer]) for layer in STYLE_LAYERS}
+        return {layer: self.statistics_of(features[layer]) for layer in STYLE_LAYERS}
 
     @torch.no_grad()
     def update_average(self) -> None:

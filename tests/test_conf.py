@@ -1,0 +1,83 @@
+"""Every config composes, and what it describes can be made."""
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+from runs import make_images
+from safetensors.torch import save_file
+
+from scumble.config import CONFIG_FOLDER, check_trust, instantiate
+from scumble.networks.perceptual_encoders import random_encoder
+
+GROUPS = {
+    path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in CONFIG_FOLDER.iterdir() if path.is_dir()
+}
+INHERITED = {"data": ["pairs"]}  # a part of others, no choice of its own
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a config asks the user for."""
+    root = tmp_path_factory.mktemp("files")
+    state = random_encoder().state_dict()
+    weights = {name.replace("input.", "conv0.").removeprefix("convolutions."): t.clone() for name, t in state.items()}
+    save_file(weights, root / "vgg.safetensors")
+    make_images(root / "content", 3, seed=1)
+    make_images(root / "style", 3, seed=2)
+    return {"root": str(root), "weights": str(root / "vgg.safetensors")}
+
+
+def compose(*overrides: str) -> dict[str, Any]:
+    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        config = hydra.compose("train", ["name=test", *overrides])
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def required(group: str, option: str, files: dict[str, str]) -> list[str]:
+    """The values that this choice leaves to the user."""
+    given = []
+    if option in ("vgg19_normalised", "distill", "real_paintings"):
+        given.append(f"perceptual_encoder.weights={files['weights']}")
+    if option in ("folders", "distill", "real_paintings"):
+        given += [f"data.content={files['root']}/content", f"data.style={files['root']}/style"]
+    if option == "distill":
+        given.append("data=folders")
+    return given
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [
+        (group, option)
+        for group, options in GROUPS.items()
+        for option in options
+        if option not in INHERITED.get(group, [])
+    ],
+)
+def test_config_composes_and_can_be_made(group: str, option: str, files: dict[str, str], tmp_path: Path) -> None:
+    choice = f"{group}=[{option}]" if group == "logger" else f"{group}={option}"
+    if option == "adam_student":
+        choice = "task=distillation optimizer=adam_student"
+    config = compose(*choice.split(), *required(group, option, files), f"run_dir={tmp_path}", "steps=20")
+    check_trust(config)
+    if group in ("trainer", "debug") or option in ("vgg16", "vgg19"):  # need devices, or weights that are not here
+        return
+    made = instantiate(config["task"] if group in ("task", "experiment", "optimizer") else config[group])
+    assert made is not None
+
+
+def test_the_groups_are_those_of_the_design() -> None:
+    assert {
+        "task",
+        "generator",
+        "discriminator",
+        "perceptual_encoder",
+        "adversarial_loss",
+        "optimizer",
+    } <= GROUPS.keys()
+    assert {"data", "callbacks", "logger", "trainer", "debug", "experiment"} <= GROUPS.keys()
