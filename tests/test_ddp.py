@@ -6,7 +6,7 @@ import pytest
 import torch
 from runs import TINY, make_images, scumble
 
-from scumble.checkpoint import checkpoint_path, read_checkpoint
+from scumble.checkpoint import checkpoint_path, load_task, read_checkpoint
 
 
 @pytest.mark.slow
@@ -22,7 +22,11 @@ def test_two_processes_equal_one_with_the_same_global_batch(tmp_path: Path) -> N
     first, second = (checkpoint["state_dict"] for checkpoint in checkpoints)
     assert first.keys() == second.keys()
     for name in first:
-        # Adam divides by the gradient's size, so the rounding of a sum in another order grows where a gradient is ~0.
+        if name.endswith("bias"):
+            continue  # before a normalization its gradient is zero but for rounding, which Adam makes large
+        # Adam divides by the gradient's size: rounding in another order grows where a gradient is nearly zero.
         torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=2e-3, msg=name)
-    moved = max((first[name] - second[name]).abs().median() for name in first if name.startswith("generator."))
-    assert moved < 1e-5
+    content_image, style_image = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        stylized = [load_task(run)(content_image, style_image) for run in (one, two)]
+    torch.testing.assert_close(*stylized, rtol=0, atol=1e-3)

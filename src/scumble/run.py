@@ -1,6 +1,7 @@
 """Training: the only place where a composed config becomes objects."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from scumble.config import check_trust, instantiate
 from scumble.files import atomic_write
 
 CONFIG_NAME = "config.yaml"
+# With several devices Lightning starts the other ranks as `python ARGV[0] OVERRIDES`.
+RANK_SCRIPT = Path(__file__).parent / "ranks" / "train.py"
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,7 @@ def train(config: DictConfig) -> dict[str, float]:
         logger.log_hyperparams(plain)
     if trainer.is_global_zero:
         log.info("Run folder: %s%s", run_dir, f", resumed at step {start}" if start else "")
+    sys.argv[0] = str(RANK_SCRIPT)
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
