@@ -13,7 +13,7 @@ from statistics import mean
 import torch
 from judges import Judges
 
-from scumble.checkpoint import KEY, find_checkpoint, load_generator, read_checkpoint
+from scumble.checkpoint import find_checkpoint, load_generator
 from scumble.config import instantiate
 from scumble.data.image_set import ImageSet
 from scumble.data.pairs import ValidationPairs
@@ -60,7 +60,7 @@ def held_out_pairs(run: Path, options: argparse.Namespace) -> list[tuple[torch.T
     if options.content and options.style:
         files = [sorted(folder.glob("*.*")) for folder in (options.content, options.style)]
     else:
-        data = instantiate(read_checkpoint(find_checkpoint(run))[KEY]["config"]["data"])
+        data = instantiate(find_checkpoint(run).config["data"])
         data.prepare_data()
         data.setup()
         files = [split.validation for split in data.splits.values()]

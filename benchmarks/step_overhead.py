@@ -87,10 +87,9 @@ def bare_loop(task: StyleTransfer, data: Any, config: Config, steps: int) -> lis
     weights = {name: schedule(0) for name, schedule in task.loss_weights.schedules.items()}
     optimizers = {name: make(getattr(task, name).parameters()) for name, make in task.optimizer_factories.items()}
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in optimizers.items()}
-    batches = PairBatches(
-        len(data.training_pairs.content), len(data.training_pairs.style), data.batch_size, config["seed"]
-    )
-    loader = iter(DataLoader(data.training_pairs, batch_sampler=batches))
+    pairs, _, sizes = data.training_set()
+    batches = PairBatches(**sizes, batch_size=data.batch_size, seed=config["seed"])
+    loader = iter(DataLoader(pairs, batch_sampler=batches))
     task.train()
     marks = []
     for step in range(steps):

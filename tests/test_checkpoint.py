@@ -12,6 +12,7 @@ from torch import nn
 
 from scumble.checkpoint import (
     AtomicCheckpointIO,
+    Checkpoint,
     CheckpointError,
     checkpoint_path,
     find_checkpoint,
@@ -228,6 +229,11 @@ def write(run_dir: Path, step: int, data: bytes | None = None) -> Path:
     return path
 
 
+def path_of(checkpoint: Checkpoint | None) -> Path:
+    assert checkpoint is not None
+    return checkpoint.path
+
+
 def test_checkpoints_are_listed_the_newest_first_without_temporary_files(tmp_path: Path):
     paths = [write(tmp_path, step) for step in (5, 100, 20)]
     for other in (".step=00000200.ckpt.17.tmp", "step=.ckpt", "last.ckpt", "step=00000300.ckpt.bak"):
@@ -239,7 +245,7 @@ def test_checkpoints_are_listed_the_newest_first_without_temporary_files(tmp_pat
 def test_the_steps_are_compared_as_numbers(tmp_path: Path):
     write(tmp_path, 99_999_999)
     newest = write(tmp_path, 100_000_000)
-    assert latest_checkpoint(tmp_path) == newest
+    assert path_of(latest_checkpoint(tmp_path)) == newest
 
 
 def test_damaged_checkpoints_are_passed_over_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -250,7 +256,7 @@ def test_damaged_checkpoints_are_passed_over_with_a_warning(tmp_path: Path, capl
     broken = [write(tmp_path, 20, whole[:-30]), write(tmp_path, 30, b""), write(tmp_path, 40, bytes(damaged))]
     (tmp_path / "checkpoints" / ".step=00000050.ckpt.9.tmp").write_bytes(whole)
     with caplog.at_level(logging.WARNING):
-        assert latest_checkpoint(tmp_path) == good
+        assert path_of(latest_checkpoint(tmp_path)) == good
     for path in broken:
         assert any(str(path) in record.getMessage() for record in caplog.records)
     assert len(caplog.records) == 3
@@ -266,8 +272,17 @@ def test_without_a_readable_checkpoint_there_is_none(tmp_path: Path):
 
 def test_a_user_means_a_file_or_the_newest_of_a_folder(tmp_path: Path):
     old, new = write(tmp_path, 1), write(tmp_path, 2)
-    assert find_checkpoint(tmp_path) == new
-    assert find_checkpoint(str(old)) == old
+    assert find_checkpoint(tmp_path).path == new
+    assert find_checkpoint(str(old)).path == old
+
+
+def test_the_checkpoint_that_a_run_starts_from_is_handed_on_once_and_not_read_again(tmp_path: Path):
+    path, other = write(tmp_path, 1), write(tmp_path, 2)
+    start = Checkpoint(path, {"read": "before"})
+    plugin = AtomicCheckpointIO(start)
+    assert plugin.load_checkpoint(path) == {"read": "before"}
+    assert plugin.load_checkpoint(path)["global_step"] == 1
+    assert AtomicCheckpointIO(start).load_checkpoint(other)["global_step"] == 2
 
 
 # Loading networks

@@ -15,7 +15,7 @@ from scumble.networks.perceptual_encoders import random_encoder
 GROUPS = {
     path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in CONFIG_FOLDER.iterdir() if path.is_dir()
 }
-INHERITED = {"data": ["pairs"]}  # a part of others, no choice of its own
+INHERITED = {"data": ["pairs", "images"]}  # a part of others, no choice of its own
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,8 @@ def required(group: str, option: str, files: dict[str, str]) -> list[str]:
         given += [f"data.content={files['root']}/content", f"data.style={files['root']}/style"]
     if option == "distill":
         given.append("data=folders")
+    if option == "distillation":
+        given.append("perceptual_encoder=random")
     return given
 
 
@@ -62,7 +64,7 @@ def required(group: str, option: str, files: dict[str, str]) -> list[str]:
 def test_config_composes_and_can_be_made(group: str, option: str, files: dict[str, str], tmp_path: Path) -> None:
     choice = f"{group}=[{option}]" if group == "logger" else f"{group}={option}"
     if option == "adam_student":
-        choice = "task=distillation optimizer=adam_student"
+        choice = "task=distillation optimizer=adam_student perceptual_encoder=random"
     config = compose(*choice.split(), *required(group, option, files), f"run_dir={tmp_path}", "steps=20")
     check_trust(config)
     if group in ("trainer", "debug") or option in ("vgg16", "vgg19"):  # need devices, or weights that are not here

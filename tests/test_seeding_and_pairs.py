@@ -145,7 +145,7 @@ def test_a_sample_is_a_pure_function_of_its_pair(folder: Path):
 def loaded(folder: Path, workers: int, start: int = 0, count: int = 6) -> list[dict[str, Tensor]]:
     loader = DataLoader(
         training_pairs(folder),
-        batch_sampler=PairBatches(6, 6, batch_size=2, seed=3, start=start),
+        batch_sampler=PairBatches(contents=6, styles=6, batch_size=2, seed=3, start=start),
         num_workers=workers,
     )
     return list(islice(loader, count))
@@ -168,6 +168,7 @@ def test_validation_pairs_show_every_style_as_often_as_any_other(contents: int, 
     indices = [fixed.indices(index) for index in range(len(fixed))]
     assert len(indices) == pairs
     assert all(0 <= content < contents and 0 <= style < styles for content, style in indices)
+    assert max(Counter(indices).values()) == -(-pairs // (contents * styles))
     for side, size in ((0, contents), (1, styles)):
         counts = Counter(index[side] for index in indices)
         assert max(counts.values()) - min(counts[k] for k in range(size)) <= 1

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -32,11 +32,28 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, unsafe, or of another kind than was asked for."""
 
 
+class Checkpoint(NamedTuple):
+    """A checkpoint that was read and found good."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config of the run, as plain data from a file: not to be trusted."""
+        config: dict[str, Any] = self.content[KEY]["config"]
+        return config
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, flushes and renames.
 
-    Lightning's goes through the temporary folder, and is torn when that is on another disk than the run.
+    Lightning's goes through the temporary folder, and is torn when that is on another disk than the run. ``start`` is
+    the checkpoint that the run starts from: it is read and checked already, and not read again.
     """
+
+    def __init__(self, start: Checkpoint | None = None):
+        self._start = start
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         with atomic_write(path) as file:
@@ -45,7 +62,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        return read_checkpoint(path)
+        start, self._start = self._start, None  # kept no longer than needed
+        return start.content if start is not None and start.path == Path(path) else read_checkpoint(path)
 
 
 def checkpoint_path(run_dir: str | Path, step: int) -> Path:
@@ -93,27 +111,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def latest_checkpoint(run_dir: str | Path) -> Path | None:
+def latest_checkpoint(run_dir: str | Path) -> Checkpoint | None:
     """The newest checkpoint of a run that can be read, or None; damaged ones are passed over with a warning."""
     for path in list_checkpoints(run_dir).values():
         try:
-            read_checkpoint(path)
+            return Checkpoint(path, read_checkpoint(path))
         except CheckpointError as error:
             logger.warning("%s. Going on with the one before it.", error)
-        else:
-            return path
     return None
 
 
-def find_checkpoint(model: str | Path) -> Path:
+def find_checkpoint(model: str | Path) -> Checkpoint:
     """The checkpoint that a user means: a ``.ckpt`` file, or the newest readable one of a run folder."""
     model = Path(model)
     if not model.is_dir():
-        return model
-    path = latest_checkpoint(model)
-    if path is None:
+        return Checkpoint(model, read_checkpoint(model))
+    found = latest_checkpoint(model)
+    if found is None:
         raise CheckpointError(f"{model} has no readable checkpoint in {FOLDER}/; give a run folder or a .ckpt file")
-    return path
+    return found
 
 
 def load_task(model: str | Path, trust: Sequence[str] = ()) -> Any:
@@ -121,10 +137,9 @@ def load_task(model: str | Path, trust: Sequence[str] = ()) -> Any:
 
     Raises: CheckpointError, and UntrustedConfigError if its config names classes of unknown packages.
     """
-    path = find_checkpoint(model)
-    checkpoint = read_checkpoint(path)
-    task = instantiate_untrusted(checkpoint[KEY]["config"]["task"], trust)
-    _load_weights(task, checkpoint["state_dict"], path)
+    checkpoint = find_checkpoint(model)
+    task = instantiate_untrusted(checkpoint.config["task"], trust)
+    _load_weights(task, checkpoint.content["state_dict"], checkpoint.path)
     return task.eval()
 
 
@@ -134,10 +149,8 @@ def load_generator(model: str | Path, trust: Sequence[str] = ()) -> nn.Module:
     The rest of the task (discriminator, perceptual encoder) is not made, so its files are not needed.
     Raises: as :func:`load_task`.
     """
-    path = find_checkpoint(model)
-    checkpoint = read_checkpoint(path)
-    task = checkpoint[KEY]["config"]["task"]
-    state = checkpoint["state_dict"]
+    checkpoint = find_checkpoint(model)
+    path, task, state = checkpoint.path, checkpoint.config["task"], checkpoint.content["state_dict"]
     name = next((name for name in ("generator_ema", "generator") if any(k.startswith(f"{name}.") for k in state)), None)
     if "generator" not in task or name is None:
         raise CheckpointError(f"{path}: is of the task {task['_target_']}, which has no generator of stylized images")

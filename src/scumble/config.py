@@ -73,9 +73,11 @@ def check_trust(config: Any, trust: Sequence[str] = ()) -> None:
             raise UntrustedConfigError(f"{key}: {value} is an interpolation; only a resolved config can be trusted")
     for key, target in targets(config):
         if not _is_trusted(target, trust):
+            package = target.split(".")[0]
             raise UntrustedConfigError(
                 f"{key}: {target} is not a class of a trusted package ({', '.join((*TRUSTED, *trust))}). If you know "
-                f"the author of the file and this package, trust it by name: trust=[{target.split('.')[0]}]"
+                f"the author of the file and this package, trust it by name: trust=[{package}] for scumble "
+                f"train, --trust {package} for scumble stylize"
             )
 
 

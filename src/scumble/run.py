@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from scumble.callbacks.contracts import CountSteps, RecordConfig, SameConfigOnAllRanks, SeedEachStep
-from scumble.checkpoint import KEY, AtomicCheckpointIO, CheckpointError, latest_checkpoint, read_checkpoint
+from scumble.checkpoint import AtomicCheckpointIO, Checkpoint, CheckpointError, latest_checkpoint
 from scumble.config import check_trust, instantiate
 from scumble.files import atomic_write
 
@@ -34,13 +34,13 @@ def train(config: DictConfig) -> dict[str, float]:
     run_dir = Path(plain["run_dir"])
     if plain["resume"]:
         check_trust(plain, plain["trust"])  # part of the overrides was read from the run folder
-    checkpoint = prepare_run_folder(run_dir, plain)
-
     if str(plain["trainer"].get("precision", "32-true")).startswith("16"):
         raise ValueError(
             f"trainer.precision={plain['trainer']['precision']} shares one loss scale among all optimizers, "
             "which breaks alternating optimization; accepted: 32-true, bf16-mixed"
         )
+    checkpoint = prepare_run_folder(run_dir, plain)
+
     torch.set_num_threads(plain["threads"])
     L.seed_everything(plain["seed"], workers=False, verbose=False)  # the initial weights; steps are seeded on their own
     task = instantiate(plain["task"])
@@ -61,12 +61,12 @@ def train(config: DictConfig) -> dict[str, float]:
         default_root_dir=run_dir,
         logger=loggers,
         callbacks=callbacks,
-        plugins=_plugins(),
+        plugins=_plugins(checkpoint),
         num_sanity_val_steps=0,
         enable_model_summary=False,
         enable_checkpointing=False,  # the callback of our own config does it
     )
-    start = read_checkpoint(checkpoint)["global_step"] if checkpoint else 0
+    start = checkpoint.content["global_step"] if checkpoint else 0
     for logger in loggers:
         if hasattr(logger, "start_at"):
             logger.start_at(start)
@@ -74,7 +74,7 @@ def train(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         log.info("Run folder: %s%s", run_dir, f", resumed at step {start}" if start else "")
     sys.argv[0] = str(RANK_SCRIPT)
-    trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(task, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
@@ -91,7 +91,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Path | None:
+def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Checkpoint | None:
     """Write the resolved config into the run folder; return the checkpoint to resume from, if there is one.
 
     Raises: FileExistsError if the folder has a run already and ``resume`` is not set; CheckpointError if that run is
@@ -103,10 +103,10 @@ def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Path | None:
             f"{run_dir} has a run already; set resume=true to go on with it, or another run_dir to start a new one"
         )
     if checkpoint is not None:
-        saved = read_checkpoint(checkpoint)[KEY]["config"]["task"]["_target_"]
+        saved = checkpoint.config["task"]["_target_"]
         if saved != config["task"]["_target_"]:
             raise CheckpointError(
-                f"{checkpoint} is of the task {saved}, this config of {config['task']['_target_']}; give the same "
+                f"{checkpoint.path} is of the task {saved}, this config of {config['task']['_target_']}; give the same "
                 "overrides as before, or another run_dir"
             )
     _write_config(run_dir, config)
@@ -134,8 +134,8 @@ def _write_config(run_dir: Path, config: dict[str, Any]) -> None:
         file.write(OmegaConf.to_yaml(OmegaConf.create(config)).encode())
 
 
-def _plugins() -> list[Any]:
-    plugins: list[Any] = [AtomicCheckpointIO()]
+def _plugins(start: Checkpoint | None) -> list[Any]:
+    plugins: list[Any] = [AtomicCheckpointIO(start)]
     if SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # Lightning's saves in the middle of a step
     return plugins

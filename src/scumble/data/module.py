@@ -1,69 +1,108 @@
-"""The data module: pairs of a content set and a style set, for training and for validation."""
+"""The data modules: endless training batches and a fixed validation set, from one set of images or pairs of two."""
 
 import signal
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from scumble.data.folders import Folders
 from scumble.data.image_set import ImageSet
 from scumble.data.pairs import PairBatches, TrainingPairs, ValidationPairs
+from scumble.data.singles import SingleBatches, TrainingImages, ValidationImages
 from scumble.data.sources import ImageSource, Split
+from scumble.data.walk import EndlessBatches
 
 Source = ImageSource | str | Path | Sequence[str | Path]
+Batch = dict[str, Tensor]
 
 
-class ContentStylePairs(L.LightningDataModule):
-    """Batches ``{"content": (B, 3, H, W), "style": (B, 3, H, W)}`` of floats in [0, 1].
+class EndlessData(L.LightningDataModule):
+    """Loaders whose training batches are endless and a pure function of the step; a subclass says of what."""
 
-    ``content`` and ``style`` are folders (one or several, nested) or any other :class:`ImageSource`. Training images
-    are random square crops of ``image_size``, whose side is a fraction in ``crop_scale`` of the shorter side, after the
-    image has been reduced to a shorter side of ``load_size``. Validation images are center crops of
-    ``validation_size``; ``validation_pairs`` of them, always the same.
+    def __init__(self, *, seed: int, batch_size: int, validation_batch_size: int = 8, num_workers: int = 0):
+        super().__init__()
+        for name, value in (("batch_size", batch_size), ("validation_batch_size", validation_batch_size)):
+            if value < 1:
+                raise ValueError(f"data.{name} must be at least 1, got {value}")
+        self.seed, self.batch_size, self.validation_batch_size = seed, batch_size, validation_batch_size
+        self.num_workers = num_workers
+
+    @abstractmethod
+    def training_set(self) -> tuple[Dataset[Batch], type[EndlessBatches[Any]], dict[str, int]]:
+        """The data set, the walk that asks it for samples, and the sizes of what is walked."""
+
+    @abstractmethod
+    def validation_set(self) -> Dataset[Batch]:
+        """A data set of a fixed length."""
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        assert self.trainer is not None
+        dataset, walk, sizes = self.training_set()
+        batches = walk(
+            **sizes,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            start=self.trainer.global_step,  # Lightning has restored it when it asks for the loader
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+        return self._loader(dataset, batch_sampler=batches)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        assert self.trainer is not None
+        dataset = self.validation_set()
+        own = range(self.trainer.global_rank, len(dataset), self.trainer.world_size)  # type: ignore[arg-type]
+        return self._loader(dataset, sampler=own, batch_size=self.validation_batch_size)
+
+    def _loader(self, dataset: Any, **options: Any) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset,
+            num_workers=self.num_workers,
+            worker_init_fn=_ignore_signals,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            **options,
+        )
+
+
+class _ImageFiles(EndlessData):
+    """Images from named sources, cut to squares.
+
+    A source is one or several folders (nested), or any other :class:`ImageSource`. Training images are random square
+    crops of ``image_size``, whose side is a fraction in ``crop_scale`` of the shorter side, after the image has been
+    reduced to a shorter side of ``load_size``. Validation images are center crops of ``validation_size``.
     """
 
     def __init__(
         self,
-        content: Source,
-        style: Source,
+        sources: Mapping[str, Source],
         *,
-        seed: int,
         image_size: int,
-        batch_size: int,
         load_size: int | None = None,
         crop_scale: tuple[float, float] = (0.5, 1.0),
         validation_size: int = 128,
-        validation_pairs: int = 16,
-        validation_batch_size: int = 8,
         validation_fraction: float = 0.1,
         strict: bool = False,
         cache_gib: float = 1.0,
-        num_workers: int = 0,
+        **loaders: Any,
     ):
-        super().__init__()
-        for name, value in (
-            ("image_size", image_size),
-            ("batch_size", batch_size),
-            ("validation_size", validation_size),
-        ):
+        super().__init__(**loaders)
+        for name, value in (("image_size", image_size), ("validation_size", validation_size)):
             if value < 1:
                 raise ValueError(f"data.{name} must be at least 1, got {value}")
-        self.sources: dict[str, ImageSource] = {
-            name: _as_source(source, f"data.{name}", validation_fraction, strict)
-            for name, source in (("content", content), ("style", style))
+        self.sources = {
+            name: _as_source(source, f"data.{name}", validation_fraction, strict) for name, source in sources.items()
         }
-        self.seed, self.image_size, self.batch_size = seed, image_size, batch_size
+        self.image_size, self.validation_size = image_size, validation_size
         self.load_size = load_size or 2 * image_size
         self.crop_scale = (float(crop_scale[0]), float(crop_scale[1]))
-        self.validation_size, self.validation_pairs = validation_size, validation_pairs
-        self.validation_batch_size = validation_batch_size
         self.cache_bytes = int(cache_gib * 2**30)
-        self.num_workers = num_workers
         self.splits: dict[str, Split] = {}
 
     def prepare_data(self) -> None:
@@ -77,45 +116,52 @@ class ContentStylePairs(L.LightningDataModule):
         for name, split in self.splits.items():
             if not split.train:
                 raise ValueError(f"data.{name} has no training images; set another folder or data.validation_fraction")
-        train = {
-            name: ImageSet(split.train, self.load_size, self.cache_bytes // 2) for name, split in self.splits.items()
-        }
-        self.training_pairs = TrainingPairs(train["content"], train["style"], self.image_size, self.crop_scale)
+
+    def training_images(self, name: str) -> ImageSet:
+        return ImageSet(self.splits[name].train, self.load_size, self.cache_bytes // len(self.splits))
+
+    def held_out_images(self, name: str) -> ImageSet:
+        split = self.splits[name]
         # With too few images for a validation split, the training images are looked at instead.
-        held_out = {
-            name: ImageSet(split.validation or split.train, self.validation_size) for name, split in self.splits.items()
-        }
-        self.held_out_pairs = ValidationPairs(
-            held_out["content"], held_out["style"], self.validation_size, self.validation_pairs
-        )
+        return ImageSet(split.validation or split.train, self.validation_size)
 
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        assert self.trainer is not None
-        batches = PairBatches(
-            contents=len(self.training_pairs.content),
-            styles=len(self.training_pairs.style),
-            batch_size=self.batch_size,
-            seed=self.seed,
-            start=self.trainer.global_step,  # Lightning has restored it when it asks for the loader
-            rank=self.trainer.global_rank,
-            world_size=self.trainer.world_size,
-        )
-        return self._loader(self.training_pairs, batch_sampler=batches)
 
-    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        assert self.trainer is not None
-        pairs = range(self.trainer.global_rank, len(self.held_out_pairs), self.trainer.world_size)
-        return self._loader(self.held_out_pairs, sampler=pairs, batch_size=self.validation_batch_size)
+class ContentStylePairs(_ImageFiles):
+    """Batches ``{"content": (B, 3, H, W), "style": (B, 3, H, W)}`` of floats in [0, 1].
 
-    def _loader(self, dataset: Any, **options: Any) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader(
-            dataset,
-            num_workers=self.num_workers,
-            worker_init_fn=_ignore_signals,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-            **options,
-        )
+    ``validation_pairs`` pairs of held-out images are always the same.
+    """
+
+    def __init__(self, content: Source, style: Source, *, validation_pairs: int = 16, **options: Any):
+        super().__init__({"content": content, "style": style}, **options)
+        self.validation_pairs = validation_pairs
+
+    def training_set(self) -> tuple[Dataset[Batch], type[EndlessBatches[Any]], dict[str, int]]:
+        content, style = self.training_images("content"), self.training_images("style")
+        pairs = TrainingPairs(content, style, self.image_size, self.crop_scale)
+        return pairs, PairBatches, {"contents": len(content), "styles": len(style)}
+
+    def validation_set(self) -> Dataset[Batch]:
+        content, style = self.held_out_images("content"), self.held_out_images("style")
+        return ValidationPairs(content, style, self.validation_size, self.validation_pairs)
+
+
+class Images(_ImageFiles):
+    """Batches ``{"image": (B, 3, H, W)}`` of floats in [0, 1].
+
+    Up to ``validation_images`` held-out images are always the same.
+    """
+
+    def __init__(self, image: Source, *, validation_images: int = 16, **options: Any):
+        super().__init__({"image": image}, **options)
+        self.validation_images = validation_images
+
+    def training_set(self) -> tuple[Dataset[Batch], type[EndlessBatches[Any]], dict[str, int]]:
+        images = self.training_images("image")
+        return TrainingImages(images, self.image_size, self.crop_scale), SingleBatches, {"images": len(images)}
+
+    def validation_set(self) -> Dataset[Batch]:
+        return ValidationImages(self.held_out_images("image"), self.validation_size, self.validation_images)
 
 
 def _as_source(source: Source, name: str, validation_fraction: float, strict: bool) -> ImageSource:

@@ -1,16 +1,15 @@
-"""Pairs of content and style images, in an order that is a pure function of (seed, step, rank, world size)."""
+"""Pairs of content and style images."""
 
-from collections.abc import Iterator
-from functools import lru_cache
+import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from scumble.data.image_set import ImageSet, center_crop, random_crop
-from scumble.seeding import ORDER, SAMPLE, mix
+from scumble.data.walk import EndlessBatches, visit
+from scumble.seeding import SAMPLE, mix
 
 CONTENT, STYLE = 0, 1
 
@@ -23,37 +22,19 @@ class Pair(NamedTuple):
     seed: int
 
 
-class PairBatches(Sampler[list[Pair]]):
-    """Endless batches of pairs from step ``start`` on.
+class PairBatches(EndlessBatches[Pair]):
+    """Endless batches of pairs: each set is walked in its own order."""
 
-    Each set is walked in its own random order, a new one every epoch: no image is lost or repeated within an epoch,
-    the ranks of a world share each global batch without overlap, and the batches of a given global size are the same
-    for every number of ranks. Nothing is remembered between batches, so resume needs no state but the step.
-    """
-
-    def __init__(
-        self, contents: int, styles: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, world_size: int = 1
-    ):
+    def __init__(self, contents: int, styles: int, batch_size: int, seed: int, **walk: int):
+        super().__init__(batch_size, seed, **walk)
         self.contents, self.styles = contents, styles
-        self.batch_size, self.seed, self.start = batch_size, seed, start
-        self.rank, self.world_size = rank, world_size
 
-    def batch(self, step: int) -> list[Pair]:
-        first = (step * self.world_size + self.rank) * self.batch_size
-        return [
-            Pair(
-                content=_visit(self.seed, CONTENT, self.contents, position),
-                style=_visit(self.seed, STYLE, self.styles, position),
-                seed=mix(self.seed, SAMPLE, position),
-            )
-            for position in range(first, first + self.batch_size)
-        ]
-
-    def __iter__(self) -> Iterator[list[Pair]]:
-        step = self.start
-        while True:
-            yield self.batch(step)
-            step += 1
+    def sample(self, position: int) -> Pair:
+        return Pair(
+            content=visit(self.seed, CONTENT, self.contents, position),
+            style=visit(self.seed, STYLE, self.styles, position),
+            seed=mix(self.seed, SAMPLE, position),
+        )
 
 
 class TrainingPairs(Dataset[dict[str, Tensor]]):
@@ -72,7 +53,7 @@ class TrainingPairs(Dataset[dict[str, Tensor]]):
 
 
 class ValidationPairs(Dataset[dict[str, Tensor]]):
-    """Fixed pairs of center crops: the i-th content image with a style image, every style as often as any other."""
+    """Fixed pairs of center crops, none twice as long as there are others; every image as often as any other."""
 
     def __init__(self, content: ImageSet, style: ImageSet, image_size: int, pairs: int):
         self.content, self.style = content, style
@@ -83,8 +64,10 @@ class ValidationPairs(Dataset[dict[str, Tensor]]):
 
     def indices(self, index: int) -> tuple[int, int]:
         contents, styles = len(self.content), len(self.style)
-        # Walking the styles evenly over all pairs shows every manner, even when there are fewer pairs than styles.
-        return index % contents, (index * styles // self.pairs) % styles if self.pairs < styles else index % styles
+        if self.pairs < styles:  # spread over all styles, to show every manner
+            return index % contents, index * styles // self.pairs
+        # Two walks in step meet again after their least common multiple; the contents then step aside.
+        return (index + index // math.lcm(contents, styles)) % contents, index % styles
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         content, style = self.indices(index)
@@ -92,14 +75,3 @@ class ValidationPairs(Dataset[dict[str, Tensor]]):
             "content": center_crop(self.content[content], self.image_size),
             "style": center_crop(self.style[style], self.image_size),
         }
-
-
-@lru_cache(maxsize=8)
-def _order(seed: int, side: int, epoch: int, size: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng(mix(seed, ORDER, side, epoch)).permutation(size)
-
-
-def _visit(seed: int, side: int, size: int, position: int) -> int:
-    """The image that a set of ``size`` shows at a position of its endless walk."""
-    epoch, index = divmod(position, size)
-    return int(_order(seed, side, epoch, size)[index])
