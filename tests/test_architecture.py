@@ -57,6 +57,7 @@ FORBIDDEN = {
     "scumble.images": FRAMEWORKS,
     "scumble.data": (*CONFIGURED, "scumble.tasks", "scumble.losses", "scumble.networks", "scumble.callbacks"),
     "scumble.tasks": (*CONFIGURED, "scumble.run", "scumble.data", "scumble.callbacks", "scumble.config"),
+    "scumble.metrics": (*FRAMEWORKS, "scumble.tasks", "scumble.data", "scumble.callbacks", "scumble.config"),
     "scumble.callbacks": (*CONFIGURED, "scumble.run"),
     "scumble": ("scumble.cli",),
 }

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from scumble.losses.perceptual import channel_moments, content_loss, gram_matrix, gram_style_loss, moment_style_loss
-from scumble.networks.perceptual_encoders import STYLE_LAYERS, DistilledEncoder, random_encoder
+from scumble.networks.perceptual_encoders import STYLE_LAYERS, DistilledEncoder, random_encoder, start_from_teacher
 from scumble.tasks.distillation import (
     Distillation,
     Heads,
@@ -130,6 +130,7 @@ def task() -> Distillation:
         student=DistilledEncoder(weights=None, widths=(4, 4, 8, 8), depths=(1, 1, 1, 1)),
         teacher=random_encoder(),
         loss_weights=dict.fromkeys(Distillation.terms, 1.0),
+        copy_first_filters=False,
         optimizers={"student": partial(torch.optim.Adam, lr=1e-2)},
     )
 
@@ -180,6 +181,35 @@ def test_the_student_learns_the_teachers_distances(task: Distillation):
         optimizer.step()
     for name in Distillation.terms:
         assert history[-1][name] < 0.6 * history[0][name], (name, history[0], history[-1])
+
+
+def test_the_student_starts_with_some_of_the_teachers_filters():
+    student, teacher = DistilledEncoder(weights=None), random_encoder()
+    start_from_teacher(student, teacher)
+    images = torch.rand(2, 3, 20, 24)
+    with torch.no_grad():
+        own, theirs = student(images)["relu1_1"], teacher(images)["relu1_1"]
+    chosen = [round(63 * index / 15) for index in range(16)]
+    torch.testing.assert_close(own, theirs[:, chosen], rtol=1e-4, atol=1e-5)
+
+
+def test_only_a_vgg_has_first_filters_to_start_with():
+    with pytest.raises(ValueError, match=r"needs a VGG as the teacher, got DistilledEncoder; set perceptual_encoder="):
+        Distillation(DistilledEncoder(None), DistilledEncoder(None), {}, optimizers={})
+
+
+def test_lured_images_fool_the_student_more(task: Distillation):
+    images, style = torch.rand(4, 3, 16, 16) ** 3, torch.rand(4, 3, 16, 16)
+    lured = task.lured(images, style)
+    assert lured.min() >= 0
+    assert lured.max() <= 1
+    assert not lured.requires_grad
+    with torch.no_grad():
+        targets = {layer: channel_moments(maps) for layer, maps in task(style).items()}
+        before, after = (moment_style_loss(task(batch), targets) for batch in (images, lured))
+    assert after < before
+    task.lure_steps = 0
+    assert torch.equal(task.lured(images, style), images)
 
 
 def test_encoder_state_is_the_encoder_alone_in_half_precision(task: Distillation):

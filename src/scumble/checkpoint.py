@@ -121,8 +121,13 @@ def latest_checkpoint(run_dir: str | Path) -> Checkpoint | None:
     return None
 
 
-def find_checkpoint(model: str | Path) -> Checkpoint:
-    """The checkpoint that a user means: a ``.ckpt`` file, or the newest readable one of a run folder."""
+def find_checkpoint(model: str | Path | Checkpoint) -> Checkpoint:
+    """The checkpoint that a user means: a ``.ckpt`` file, the newest readable one of a run folder, or one read before.
+
+    Raises: CheckpointError if there is none, or if it cannot be read.
+    """
+    if isinstance(model, Checkpoint):
+        return model
     model = Path(model)
     if not model.is_dir():
         return Checkpoint(model, read_checkpoint(model))
@@ -132,7 +137,7 @@ def find_checkpoint(model: str | Path) -> Checkpoint:
     return found
 
 
-def load_task(model: str | Path, trust: Sequence[str] = ()) -> Any:
+def load_task(model: str | Path | Checkpoint, trust: Sequence[str] = ()) -> Any:
     """The LightningModule of a run or checkpoint, with its weights, in evaluation mode.
 
     Raises: CheckpointError, and UntrustedConfigError if its config names classes of unknown packages.
@@ -143,7 +148,7 @@ def load_task(model: str | Path, trust: Sequence[str] = ()) -> Any:
     return task.eval()
 
 
-def load_generator(model: str | Path, trust: Sequence[str] = ()) -> nn.Module:
+def load_generator(model: str | Path | Checkpoint, trust: Sequence[str] = ()) -> nn.Module:
     """The generator of a style-transfer run or checkpoint, averaged over training if the run keeps an average.
 
     The rest of the task (discriminator, perceptual encoder) is not made, so its files are not needed.

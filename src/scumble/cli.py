@@ -18,6 +18,13 @@ def train(arguments: Sequence[str]) -> None:
     train(arguments)
 
 
+def evaluate(arguments: Sequence[str]) -> None:
+    """measure a trained run on images that it never saw (a Hydra application: run_dir=RUN key=value ...)"""
+    from scumble.hydra_app import evaluate
+
+    evaluate(arguments)
+
+
 def stylize(arguments: Sequence[str]) -> None:
     """repaint photographs with a trained model (--style, --model, --output)"""
     from scumble.stylize import main
@@ -25,7 +32,7 @@ def stylize(arguments: Sequence[str]) -> None:
     main(arguments)
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "stylize": stylize}
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "evaluate": evaluate, "stylize": stylize}
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ TRUSTED = (
     "scumble.data",
     "scumble.loggers",
     "scumble.losses",
+    "scumble.metrics",
     "scumble.networks",
     "scumble.schedules",
     "scumble.tasks",

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from scumble.config import CONFIG_FOLDER
 
 # These are about the user's input and say how to mend it, so they end in one line; SCUMBLE_TRACEBACK=1 shows more.
-USER_ERRORS = (ValueError, OSError, InstantiationException, OmegaConfBaseException)
+USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException, OmegaConfBaseException)
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -34,6 +34,21 @@ def _train(config: DictConfig) -> Any:
 
     _quiet()  # after the import, which sets the levels of Lightning's loggers
     return _ending_in_one_line(train)(config)
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Compose ``conf/evaluate.yaml`` with the overrides and measure a run."""
+    # What is given for data changes the run's own data config, whose keys this config does not know.
+    added = [f"+{word}" if word.startswith("data.") else word for word in arguments]
+    sys.argv = ["scumble evaluate", *added]
+    hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="evaluate")(_evaluate)()
+
+
+def _evaluate(config: DictConfig) -> None:
+    from scumble.run import evaluate
+
+    _quiet()
+    _ending_in_one_line(evaluate)(config)
 
 
 def with_saved_overrides(arguments: Sequence[str]) -> list[str]:

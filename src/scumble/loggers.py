@@ -144,6 +144,11 @@ class WandbLogger(lightning_loggers.WandbLogger):
         self.experiment.log({name: value for name, value in metrics.items() if name != "epoch"}, step=step)
 
     @rank_zero_only
+    def add_tag(self, tag: str) -> None:
+        """Tag the run, besides the tags that it has."""
+        self.experiment.tags = tuple(dict.fromkeys((*(self.experiment.tags or ()), tag)))
+
+    @rank_zero_only
     def log_picture(self, name: str, picture: Tensor, step: int) -> None:
         import wandb
 

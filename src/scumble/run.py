@@ -1,5 +1,6 @@
 """Training: the only place where a composed config becomes objects."""
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -11,13 +12,26 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
+from rich.progress import track
+from torch.utils.data import DataLoader
 
 from scumble.callbacks.contracts import CountSteps, RecordConfig, SameConfigOnAllRanks, SeedEachStep
-from scumble.checkpoint import AtomicCheckpointIO, Checkpoint, CheckpointError, latest_checkpoint
-from scumble.config import check_trust, instantiate
+from scumble.checkpoint import (
+    AtomicCheckpointIO,
+    Checkpoint,
+    CheckpointError,
+    find_checkpoint,
+    latest_checkpoint,
+    load_task,
+)
+from scumble.config import check_trust, instantiate, instantiate_untrusted
+from scumble.data.module import EndlessData
 from scumble.files import atomic_write
+from scumble.metrics.images import HasResults, HasVariations, ImageMetrics
 
 CONFIG_NAME = "config.yaml"
+# Below it a Frechet distance is mostly bias; the literature uses 50,000 and calls 5,000 few.
+FEW_IMAGES = 2000
 # With several devices Lightning starts the other ranks as `python ARGV[0] OVERRIDES`.
 RANK_SCRIPT = Path(__file__).parent / "ranks" / "train.py"
 
@@ -82,10 +96,61 @@ def train(config: DictConfig) -> dict[str, float]:
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
+@torch.inference_mode()
+def evaluate(config: DictConfig) -> dict[str, float]:
+    """Measure the run that ``config.run_dir`` names on its held-out images, and return the metrics.
+
+    They are printed, and written to ``evaluation.json`` in the run folder with what they were measured on.
+    Raises: ValueError if the task of the run makes no images that can be measured.
+    """
+    plain = to_plain(config)
+    torch.set_num_threads(plain["threads"])
+    checkpoint = find_checkpoint(plain["run_dir"])
+    saved = checkpoint.config["data"] | plain["data"]
+    task = load_task(checkpoint, plain["trust"])
+    if not isinstance(task, HasResults):
+        raise ValueError(f"{checkpoint.path}: a {type(task).__name__} makes no images that can be measured")
+    data: EndlessData = instantiate_untrusted(saved, plain["trust"])
+    data.prepare_data()
+    data.setup("validate")
+    metrics: ImageMetrics = instantiate(plain["metrics"])
+    torch.manual_seed(plain["seed"])  # noise of the validation, if the task has any
+    batches = DataLoader(data.validation_set(), batch_size=data.validation_batch_size)
+    images = 0
+    for batch in track(batches, "Measuring", disable=not sys.stderr.isatty()):
+        metrics.update(task.results(batch), task.variations(batch) if isinstance(task, HasVariations) else None)
+        images += len(next(iter(batch.values())))
+    found = metrics.compute()
+    report = {
+        "checkpoint": checkpoint.path.name,
+        "step": checkpoint.content["global_step"],
+        "images": images,
+        "data": saved,
+        "metrics_config": plain["metrics"],
+        "metrics": found,
+    }
+    folder = Path(plain["run_dir"]) if Path(plain["run_dir"]).is_dir() else checkpoint.path.parents[1]
+    with atomic_write(folder / "evaluation.json") as file:
+        file.write(json.dumps(report, indent=2).encode())
+    print(f"{checkpoint.path}, {images} images\n\n| metric | value |\n| --- | --- |")
+    print("\n".join(f"| {name} | {value:.5g} |" for name, value in sorted(found.items())))
+    if images < FEW_IMAGES and "real" in task.results(batch):
+        print(f"\nFrechet distances of fewer than {FEW_IMAGES} images say little: give data.validation_pairs more.")
+    return found
+
+
 def resolve(config: DictConfig) -> dict[str, Any]:
     """The config as plain data, with the folder that Hydra chose for this job as ``run_dir``."""
     with open_dict(config):
         config.run_dir = str(Path(HydraConfig.get().runtime.output_dir).absolute())
+    return to_plain(config)
+
+
+def to_plain(config: DictConfig) -> dict[str, Any]:
+    """A config as plain data, all interpolations resolved.
+
+    Raises: MissingMandatoryValue if a value that the user must give is missing.
+    """
     plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}

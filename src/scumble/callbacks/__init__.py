@@ -1,8 +1,10 @@
 """Callbacks: what happens around training. Each does one thing and can be left out of a config."""
 
 from scumble.callbacks.checkpoints import Checkpoints
+from scumble.callbacks.metrics import Metrics
+from scumble.callbacks.monitors import Monitor, Monitors
 from scumble.callbacks.picture_grid import PictureGrid
 from scumble.callbacks.progress import StepProgressBar
 from scumble.callbacks.report import Report
 
-__all__ = ["Checkpoints", "PictureGrid", "Report", "StepProgressBar"]
+__all__ = ["Checkpoints", "Metrics", "Monitor", "Monitors", "PictureGrid", "Report", "StepProgressBar"]

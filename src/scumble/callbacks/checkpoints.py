@@ -10,7 +10,7 @@ from scumble.checkpoint import checkpoint_path, list_checkpoints
 
 
 class Checkpoints(L.Callback):
-    """Writes a checkpoint every ``every_n_steps`` steps and at the last step; the ``keep`` newest stay.
+    """Writes a checkpoint every ``every_n_steps`` steps, at the last step and before a stop; the ``keep`` newest stay.
 
     At least two are kept, so that a damaged one always has one before it.
     """
@@ -24,7 +24,7 @@ class Checkpoints(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         step = trainer.global_step
-        if step % self.every_n_steps == 0 or step == trainer.max_steps:
+        if step % self.every_n_steps == 0 or step == trainer.max_steps or trainer.should_stop:
             trainer.save_checkpoint(checkpoint_path(self.run_dir, step))
             self._remove_old()
 

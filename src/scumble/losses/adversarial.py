@@ -17,6 +17,9 @@ Logits = Tensor | Sequence[Tensor]
 class AdversarialLoss(Protocol):
     """What the discriminator and the generator minimise."""
 
+    # Logits above it call an image real; None where only differences of logits mean something.
+    boundary: float | None
+
     def discriminator(self, real_logits: Logits, fake_logits: Logits) -> Tensor:
         """The discriminator's loss: high logits for real, low for fake."""
 
@@ -30,6 +33,8 @@ class BCE:
     Source: Goodfellow et al. 2014, section 3, https://arxiv.org/abs/1406.2661: the minimax game (``saturating=True``,
     equation 1) and the non-saturating generator loss that the authors train with.
     """
+
+    boundary: float | None = 0.0
 
     def __init__(self, saturating: bool = False):
         self.saturating = saturating
@@ -51,6 +56,8 @@ class LeastSquares:
     Source: Mao et al. 2017, equation 9, https://arxiv.org/abs/1611.04076.
     """
 
+    boundary: float | None = 0.5
+
     def discriminator(self, real_logits: Logits, fake_logits: Logits) -> Tensor:
         return 0.5 * (_mean(real_logits, lambda logits: (logits - 1).square()) + _mean(fake_logits, torch.square))
 
@@ -64,6 +71,8 @@ class Hinge:
     Source: Lim and Ye 2017, https://arxiv.org/abs/1705.02894; Zhang et al. 2019, equation 4,
     https://arxiv.org/abs/1805.08318.
     """
+
+    boundary: float | None = 0.0
 
     def discriminator(self, real_logits: Logits, fake_logits: Logits) -> Tensor:
         real = _mean(real_logits, lambda logits: F.relu(1 - logits))
@@ -80,11 +89,23 @@ class Wasserstein:
     Source: Arjovsky et al. 2017, section 3, https://arxiv.org/abs/1701.07875.
     """
 
+    boundary: float | None = None
+
     def discriminator(self, real_logits: Logits, fake_logits: Logits) -> Tensor:
         return _mean(fake_logits, lambda logits: logits) - _mean(real_logits, lambda logits: logits)
 
     def generator(self, fake_logits: Logits) -> Tensor:
         return -_mean(fake_logits, lambda logits: logits)
+
+
+def accuracies(boundary: float | None, real_logits: Logits, fake_logits: Logits) -> dict[str, Tensor]:
+    """The shares of logits by which the discriminator is right on real and on fake images; empty without a boundary."""
+    if boundary is None:
+        return {}
+    return {
+        "accuracy_real": _mean(real_logits, lambda logits: (logits > boundary).float()).detach(),
+        "accuracy_fake": _mean(fake_logits, lambda logits: (logits <= boundary).float()).detach(),
+    }
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Logits], real: Tensor, fake: Tensor) -> Tensor:

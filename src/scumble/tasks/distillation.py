@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scumble.losses.perceptual import channel_moments, gram_matrix
+from scumble.losses.perceptual import channel_moments, gram_matrix, moment_style_loss
 from scumble.networks.layers import Frozen
-from scumble.networks.perceptual_encoders import CONTENT_LAYERS
+from scumble.networks.perceptual_encoders import CONTENT_LAYERS, VGG, DistilledEncoder, start_from_teacher
 from scumble.schedules import Schedule
 from scumble.tasks.manual import LossWeights, ManualTask, weigh
 
@@ -41,7 +41,8 @@ class Distillation(ManualTask):
     Terms: ``features``, the teacher's features predicted by linear heads; ``content``, ``style`` and ``gram``, the
     distances between images within the batch, by the student's own features and by the teacher's, compared as
     logarithms. The distances are what the losses use later, so they are trained for and not only hoped for; their
-    scale is the teacher's too, so loss weights carry over from one encoder to the other.
+    scale is the teacher's too, so loss weights carry over from one encoder to the other. Some of the images are
+    :meth:`lured` by the student. ``copy_first_filters`` starts it with some of the teacher's filters.
     Source: Hinton et al. 2015, https://arxiv.org/abs/1503.02531; the distances are the relational distillation of
     Park et al. 2019, section 3.2, https://arxiv.org/abs/1904.05068.
     Departs from the paper: logarithms of squared distances instead of distances divided by their mean.
@@ -51,16 +52,27 @@ class Distillation(ManualTask):
 
     def __init__(
         self,
-        student: nn.Module,
+        student: DistilledEncoder,
         teacher: nn.Module,
         loss_weights: Mapping[str, float | Schedule],
+        copy_first_filters: bool = True,
+        lure_steps: int = 4,
         **manual: Any,
     ):
         super().__init__(**manual)
         self.loss_weights = LossWeights(loss_weights, self.terms)
+        self.lure_steps = lure_steps
+        if copy_first_filters:
+            if not isinstance(teacher, VGG):
+                raise ValueError(
+                    "task.copy_first_filters needs a VGG as the teacher, got "
+                    f"{type(teacher).__name__}; set perceptual_encoder=vgg19_normalised, vgg19, vgg16 or random, or "
+                    "task.copy_first_filters=false"
+                )
+            start_from_teacher(student, teacher)
         with torch.no_grad():
             widths = {layer: maps.shape[1] for layer, maps in teacher(torch.zeros(1, 3, 32, 32)).items()}
-        self.student = Student(student, Heads(student.widths, widths))  # type: ignore[arg-type]
+        self.student = Student(student, Heads(student.widths, widths))
         self.teacher = Frozen(teacher)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -69,10 +81,28 @@ class Distillation(ManualTask):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         images = related_images(batch["content"], batch["style"])
+        images[-len(batch["style"]) :] = self.lured(images[-len(batch["style"]) :], batch["style"])
         weights = self.loss_weights.at(self.global_step)
         loss, logs = weigh(self.losses(images, weights), weights)
         logs |= self.update("student", loss)
         self.finish_step(logs, progress=weights)
+
+    def lured(self, images: Tensor, style: Tensor) -> Tensor:
+        """Images after some signed gradient steps towards the style, by the student's own style distance.
+
+        That is where a generator goes that is trained against the student. What it finds there, if it is not met in
+        training, are the student's errors: a distance that is small for the student and large for the teacher.
+        Source: Goodfellow et al. 2015, section 4, https://arxiv.org/abs/1412.6572; distilled as in Goldblum et al.
+        2020, section 4, https://arxiv.org/abs/1905.09747.
+        """
+        with torch.no_grad():
+            targets = {layer: channel_moments(maps) for layer, maps in self(style).items()}
+        stride = 0.06 * torch.rand(len(images), 1, 1, 1, device=images.device)
+        for _ in range(self.lure_steps):
+            images = images.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(moment_style_loss(self(images), targets), images)
+            images = (images - stride * gradient.sign()).clamp(0, 1)
+        return images.detach()
 
     def losses(self, images: Tensor, names: Mapping[str, float]) -> dict[str, Tensor]:
         """The named terms, unweighted."""

@@ -1,16 +1,19 @@
 """The plumbing of manual optimization that every task shares: the step counter, clipping, accumulation, schedules."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from scumble.schedules import Schedule, as_schedule, constant
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+Logs = dict[str, Tensor | float]
 
 
 class Clock(Optimizer):
@@ -33,7 +36,9 @@ class ManualTask(L.LightningModule):
 
     A *step* is one batch. ``optimizers`` makes the optimizer of each network, by the attribute's name; the learning
     rate of step k is the optimizer's own times ``lr_schedule(k)``; gradients are clipped to a norm of
-    ``gradient_clip_norm``; ``accumulate`` steps make one update of the weights.
+    ``gradient_clip_norm``; ``accumulate`` steps make one update of the weights. An update whose gradient is not finite
+    is skipped and counted; more than ``skip_limit`` of them end the run. Every ``gradient_shares_interval`` steps (0:
+    never) a task may log how much each of its terms moves a network, see :meth:`gradient_shares`.
     """
 
     def __init__(
@@ -43,15 +48,24 @@ class ManualTask(L.LightningModule):
         lr_schedule: Schedule = constant,
         gradient_clip_norm: float | None = None,
         accumulate: int = 1,
+        skip_limit: int = 20,
+        gradient_shares_interval: int = 0,
     ):
         super().__init__()
         if accumulate < 1:
             raise ValueError(f"accumulate must be at least 1, got {accumulate}")
+        if skip_limit < 0 or gradient_shares_interval < 0:
+            raise ValueError(
+                "skip_limit and gradient_shares_interval must be at least 0, got "
+                f"{skip_limit} and {gradient_shares_interval}"
+            )
         self.automatic_optimization = False
         self.optimizer_factories = dict(optimizers)
         self.lr_schedule = lr_schedule
         self.gradient_clip_norm = gradient_clip_norm
         self.accumulate = accumulate
+        self.skip_limit, self.skipped_updates = skip_limit, 0
+        self.gradient_shares_interval = gradient_shares_interval
         self._restored_gradients: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> list[Optimizer]:
@@ -64,11 +78,12 @@ class ManualTask(L.LightningModule):
         found: Optimizer = optimizers[1 + list(self.optimizer_factories).index(name)]
         return found
 
-    def update(self, name: str, loss: Tensor, every: int = 1) -> dict[str, Tensor]:
+    def update(self, name: str, loss: Tensor, every: int = 1) -> Logs:
         """Backward, and at the end of an accumulation one optimizer step of the named network.
 
         ``every`` says that this network's turn comes at every so many steps only.
-        Returns what there is to log: the norm of the network's gradient before clipping, when it is clipped.
+        Returns what there is to log: the norm of the network's gradient before clipping.
+        Raises: FloatingPointError if more than ``skip_limit`` updates had to be skipped.
         """
         self.manual_backward(loss / self.accumulate)
         turn = (self.global_step + 1) // every
@@ -76,15 +91,46 @@ class ManualTask(L.LightningModule):
             return {}
         optimizer = self.optimizer(name)
         factor = self.lr_schedule(self.global_step)
-        logs = {}
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
-        if self.gradient_clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(getattr(self, name).parameters(), self.gradient_clip_norm)
-            logs[f"{name}_gradient_norm"] = norm
-        optimizer.step()
+        parameters = list(getattr(self, name).parameters())
+        limit = math.inf if self.gradient_clip_norm is None else self.gradient_clip_norm
+        norm = nn.utils.clip_grad_norm_(parameters, limit)
+        if norm.isfinite():  # the same on all ranks, since gradients are averaged before
+            optimizer.step()
+        else:
+            self._count_skipped(name, norm)
         optimizer.zero_grad()
-        return logs
+        return {f"{name}_gradient_norm": norm}
+
+    def _count_skipped(self, name: str, norm: Tensor) -> None:
+        self.skipped_updates += 1
+        if self.skipped_updates > self.skip_limit:
+            raise FloatingPointError(
+                f"step {self.global_step}: the gradient of the {name} has a norm of {float(norm)}, and "
+                f"{self.skip_limit} updates were skipped for that before (task.skip_limit); lower the learning rate, "
+                "set task.gradient_clip_norm lower, or look for a loss weight that is too large"
+            )
+        rank_zero_warn(
+            f"step {self.global_step}: the gradient of the {name} has a norm of {float(norm)}; its update is skipped "
+            f"({self.skipped_updates} so far, the run ends at more than {self.skip_limit})"
+        )
+
+    def gradient_shares(self, name: str, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Logs:
+        """How much each weighted term moves the named network: the norm of its gradient over the sum of all norms.
+
+        Costs a backward pass per term, so it is empty but for every ``gradient_shares_interval``-th step. It changes no
+        gradient.
+        """
+        if not self.gradient_shares_interval or (self.global_step + 1) % self.gradient_shares_interval:
+            return {}
+        parameters = [parameter for parameter in getattr(self, name).parameters() if parameter.requires_grad]
+        norms = {}
+        for term, value in terms.items():
+            gradients = torch.autograd.grad(weights[term] * value, parameters, retain_graph=True, allow_unused=True)
+            norms[term] = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
+        total = torch.stack(list(norms.values())).sum()
+        return {f"gradient_share/{term}": norm / total for term, norm in norms.items()}
 
     def finish_step(self, logs: Mapping[str, Tensor | float], progress: Iterable[str] = ()) -> None:
         """Log under ``train/`` and count the step. The last line of every ``training_step``."""
@@ -92,6 +138,10 @@ class ManualTask(L.LightningModule):
         if self.global_step % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         shown, values = set(progress), {}
+        logs = {**logs, "skipped_updates": float(self.skipped_updates)}
+        norms = [logs.get(f"{name}_gradient_norm") for name in ("generator", "discriminator")]
+        if norms[0] is not None and norms[1] is not None:
+            logs["gradient_norm_ratio"] = norms[0] / norms[1]
         for name, value in logs.items():
             mean = self.trainer.strategy.reduce(torch.as_tensor(value, device=self.device), reduce_op="mean")
             self.log(f"train/{name}", mean, prog_bar=name in shown, logger=False)  # for callbacks and the bar
@@ -108,12 +158,14 @@ class ManualTask(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """In the middle of an accumulation the gradients are state as well."""
+        checkpoint["skipped_updates"] = self.skipped_updates
         gradients = {name: value.grad for name, value in self.named_parameters() if value.grad is not None}
         if gradients:
             checkpoint["gradients"] = gradients
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._restored_gradients = checkpoint.get("gradients", {})
+        self.skipped_updates = checkpoint.get("skipped_updates", 0)
 
     def on_validation_model_zero_grad(self) -> None:
         """Nothing: a validation in the middle of an accumulation must not lose the gradients so far."""
@@ -125,10 +177,10 @@ class ManualTask(L.LightningModule):
             parameters[name].grad = gradient.to(self.device)
 
 
-def weigh(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor | float]]:
+def weigh(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> tuple[Tensor, Logs]:
     """The weighted sum of the terms, and what there is to log: raw terms, weighted terms and weights."""
     weighted = {name: weights[name] * term for name, term in terms.items()}
-    logs: dict[str, Tensor | float] = {}
+    logs: Logs = {}
     for name, term in terms.items():
         logs[name] = term.detach()
         logs[f"weighted/{name}"] = weighted[name].detach()

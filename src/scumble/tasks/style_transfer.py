@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from scumble.losses.adversarial import AdversarialLoss, gradient_penalty, r1_penalty
+from scumble.losses.adversarial import AdversarialLoss, accuracies, gradient_penalty, r1_penalty
 from scumble.losses.perceptual import (
     channel_moments,
     content_loss,
@@ -19,7 +19,7 @@ from scumble.losses.reconstruction import cycle_loss, identity_loss, total_varia
 from scumble.networks.layers import Frozen
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS, STYLE_LAYERS
 from scumble.schedules import Schedule
-from scumble.tasks.manual import LossWeights, ManualTask, weigh
+from scumble.tasks.manual import Logs, LossWeights, ManualTask, weigh
 
 
 class StyleTransfer(ManualTask):
@@ -92,7 +92,7 @@ class StyleTransfer(ManualTask):
         content, style = batch["content"], batch["style"]
         weights = self.loss_weights.at(self.global_step)
         updates_generator = (self.global_step + 1) % self.discriminator_steps == 0
-        logs: dict[str, Tensor | float] = {}
+        logs: Logs = {}
 
         # Both phases share one forward of the generator.
         with torch.set_grad_enabled(updates_generator):
@@ -107,8 +107,10 @@ class StyleTransfer(ManualTask):
         # Generator: the weighted sum of the terms.
         if updates_generator:
             with self.toggled_optimizer(self.optimizer("generator")):
-                loss, terms = weigh(self.generator_losses(content, style, stylized, weights), weights)
-                logs |= terms | self.update("generator", loss, every=self.discriminator_steps)
+                terms = self.generator_losses(content, style, stylized, weights)
+                logs |= self.gradient_shares("generator", terms, weights)
+                loss, weighted = weigh(terms, weights)
+                logs |= weighted | self.update("generator", loss, every=self.discriminator_steps)
             self.update_average()
 
         self.finish_step(logs, progress=weights)
@@ -128,11 +130,12 @@ class StyleTransfer(ManualTask):
         }
         return {name: terms[name]() for name in names}
 
-    def discriminator_loss(self, style: Tensor, stylized: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
+    def discriminator_loss(self, style: Tensor, stylized: Tensor) -> tuple[Tensor, Logs]:
         """The discriminator's objective with its penalties, and what there is to log."""
         real_logits, fake_logits = self.judge(style, style), self.judge(stylized, style)
         loss = self.adversarial_loss.discriminator(real_logits, fake_logits)
-        logs: dict[str, Tensor | float] = {"discriminator": loss.detach()}
+        logs: Logs = {"discriminator": loss.detach()}
+        logs |= accuracies(self.adversarial_loss.boundary, real_logits, fake_logits)
         if self.global_step % self.penalty_interval == 0:
             for name, weight in self.penalty_weights.at(self.global_step).items():
                 penalty = self.penalties[name](lambda images: self.judge(images, style), style, stylized)
@@ -184,6 +187,17 @@ class StyleTransfer(ManualTask):
         """The columns of the grid of validation pairs."""
         content, style = batch["content"], batch["style"]
         return {"content": content, "style": style, "stylized": self(content, style)}
+
+    def results(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the metrics look at: stylized images, which should be of the paintings and keep the content."""
+        content, style = batch["content"], batch["style"]
+        return {"generated": self(content, style), "real": style, "reference": content}
+
+    def variations(self, batch: dict[str, Tensor]) -> Tensor:
+        """One content in all styles of the batch: a generator that ignores the style makes them equal."""
+        content, style = batch["content"], batch["style"]
+        stylized: Tensor = self(content[:1].expand_as(style), style)
+        return stylized
 
     def train(self, mode: bool = True) -> "StyleTransfer":
         super().train(mode)

@@ -1,0 +1,184 @@
+"""What is measured of generated images, the same in training and in ``scumble evaluate``."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from scumble.metrics.lpips import LPIPS
+from scumble.metrics.spectrum import checkerboard_energy
+from scumble.networks.layers import Frozen
+
+# The 5 scales of MS-SSIM with a window of 11 pixels need images of more than this.
+MS_SSIM_SIDE = 160
+
+
+@runtime_checkable
+class HasResults(Protocol):
+    """A task whose images can be measured."""
+
+    def results(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The images of a batch by what they are.
+
+        ``generated``; ``real``, of the distribution that they should be of, if the task has one; ``reference``, what
+        each of them should keep (the content, the clean photograph), if there is one.
+        """
+
+
+@runtime_checkable
+class HasVariations(Protocol):
+    """A task whose images should differ."""
+
+    def variations(self, batch: dict[str, Tensor]) -> Tensor:
+        """Images that should not look alike: samples, or one content in several styles."""
+
+
+class ImageMetrics(nn.Module):
+    """Visual quality, diversity and distortion of generated images.
+
+    Every metric is the better the lower it is, but for ``psnr``, ``ssim``, ``ms_ssim`` and the diversities.
+
+    - ``frechet_LAYER``, ``kernel_LAYER``: Frechet distance and squared maximum mean discrepancy (polynomial kernel of
+      degree 3) between generated and real images, on the channel means of that layer of the configured perceptual
+      encoder. They are no FID and no KID, and numbers of different encoders cannot be compared. The Frechet distance is
+      biased upwards when there are few images; the kernel distance is not. Sources: Heusel et al. 2017,
+      https://arxiv.org/abs/1706.08500; Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
+    - ``fid``, ``kid``: the true ones, when ``inception`` names the weights of torch-fidelity's Inception.
+    - ``diversity_LAYER``: mean squared difference of that layer between the images of ``variations``, all pairs of a
+      batch; ``diversity_lpips`` the same by LPIPS. 0 for a generator that ignores its noise or its style.
+    - ``mse``, ``psnr`` (dB), ``ssim``, ``ms_ssim`` (images of more than 160 pixels), ``lpips``: against the reference.
+    - ``output_equals_input``: the share of images whose pixels differ by less than 1/255 from the reference's.
+    - ``not_finite``: the share of generated images with a NaN or an infinity; nothing else is measured of them.
+    - ``checkerboard``: see :func:`scumble.metrics.spectrum.checkerboard_energy`; 1 for no grid.
+    """
+
+    def __init__(
+        self,
+        perceptual_encoder: nn.Module,
+        layer: str = "relu4_1",
+        lpips: LPIPS | None = None,
+        inception: str | None = None,
+    ):
+        super().__init__()
+        self.encoder = Frozen(perceptual_encoder)
+        self.layer = layer
+        self.lpips = Frozen(lpips) if lpips is not None else None
+        with torch.no_grad():
+            features = _GivenFeatures(perceptual_encoder(torch.zeros(1, 3, 32, 32))[layer].shape[1])
+        self.distributions, self.inception, self.means = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*will save all extracted features in buffer.*")  # a few hundred numbers
+            self.distributions[f"frechet_{layer}"] = FrechetInceptionDistance(features)
+            self.distributions[f"kernel_{layer}"] = KernelInceptionDistance(features, subsets=1)
+            if inception is not None:
+                given: dict[str, Any] = {"normalize": True, "feature_extractor_weights_path": inception}
+                self.inception["fid"] = FrechetInceptionDistance(**given)
+                self.inception["kid"] = KernelInceptionDistance(**given, subsets=1)
+
+    @torch.no_grad()
+    def update(self, results: Mapping[str, Tensor], variations: Tensor | None = None) -> None:
+        """Take in a batch; see :class:`HasResults` and :class:`HasVariations`. Images are (B, 1 or 3, H, W) in [0, 1].
+
+        Raises: ValueError if images are not floats in [0, 1].
+        """
+        finite = results["generated"].isfinite().flatten(1).all(dim=1)
+        self._add("not_finite", (~finite).float())
+        # They would end the process: LAPACK crashes on the covariance of features that are not numbers.
+        if not finite.any():
+            return
+        images = {name: _as_rgb(batch if name == "real" else batch[finite], name) for name, batch in results.items()}
+        generated = images["generated"]
+        if "real" in images:
+            for name, real in (("real", True), ("generated", False)):
+                features = self.encoder(images[name])[self.layer].mean(dim=(2, 3))
+                for metric in self.distributions.values():
+                    metric.update(features, real=real)  # type: ignore[operator]
+                for metric in self.inception.values():
+                    metric.update(images[name], real=real)  # type: ignore[operator]
+        if "reference" in images:
+            for name, values in self._distortion(generated, images["reference"]).items():
+                self._add(name, values)
+        self._add("checkerboard", checkerboard_energy(generated))
+        if variations is not None and len(variations) > 1 and variations.isfinite().all():
+            varied = _as_rgb(variations, "variations")
+            first, second = torch.triu_indices(len(varied), len(varied), offset=1)
+            maps = self.encoder(varied)[self.layer]
+            self._add(f"diversity_{self.layer}", (maps[first] - maps[second]).square().mean(dim=(1, 2, 3)))
+            if self.lpips is not None:
+                self._add("diversity_lpips", self.lpips(varied[first], varied[second]))
+
+    def _distortion(self, generated: Tensor, reference: Tensor) -> dict[str, Tensor]:
+        difference = generated - reference
+        values = {
+            "mse": difference.square().mean(dim=(1, 2, 3)),
+            "psnr": peak_signal_noise_ratio(generated, reference, (0.0, 1.0), reduction="none", dim=(1, 2, 3)),
+            "ssim": structural_similarity_index_measure(generated, reference, data_range=1.0, reduction="none"),
+            "output_equals_input": (difference.abs().amax(dim=(1, 2, 3)) < 1 / 255).float(),
+        }
+        if min(generated.shape[-2:]) > MS_SSIM_SIDE:
+            values["ms_ssim"] = multiscale_structural_similarity_index_measure(
+                generated, reference, data_range=1.0, reduction="none"
+            )
+        if self.lpips is not None:
+            values["lpips"] = self.lpips(generated, reference)
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def _add(self, name: str, values: Tensor) -> None:
+        if name not in self.means:
+            self.means[name] = MeanMetric().to(values.device)
+        self.means[name].update(values.nan_to_num(posinf=100.0))  # type: ignore[operator]  # equal images: 100 dB
+
+    def compute(self) -> dict[str, float]:
+        """The metrics of everything since the last reset; what could not be measured is not among them."""
+        found = {name: float(mean.compute()) for name, mean in self.means.items()}  # type: ignore[operator]
+        for name, metric in (*self.distributions.items(), *self.inception.items()):
+            if isinstance(metric, KernelInceptionDistance):
+                count = min(sum(map(len, features)) for features in (metric.real_features, metric.fake_features))
+                if count < 2:
+                    continue
+                metric.subset_size = count  # all of them, but for the larger set's surplus, which is drawn
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(0)
+                    found[name] = float(metric.compute()[0])
+            elif min(int(metric.real_features_num_samples), int(metric.fake_features_num_samples)) >= 2:  # type: ignore[arg-type]
+                found[name] = float(metric.compute())  # type: ignore[operator]
+        return found
+
+    def reset(self) -> None:
+        """Forget all images."""
+        for metric in (*self.means.values(), *self.distributions.values(), *self.inception.values()):
+            metric.reset()  # type: ignore[operator]
+
+
+class _GivenFeatures(nn.Module):
+    """For torchmetrics' distances, which take an extractor of features: the features are given already."""
+
+    def __init__(self, num_features: int):
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def _as_rgb(images: Tensor, name: str) -> Tensor:
+    """Grey images as three equal channels.
+
+    Raises: ValueError if the images are not (B, 1 or 3, H, W) floats in [0, 1].
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.is_floating_point():
+        raise ValueError(f"{name} must be floats (B, 1 or 3, H, W), got {images.dtype} {tuple(images.shape)}")
+    low, high = images.amin(), images.amax()
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise ValueError(f"{name} must be in [0, 1], got values from {low:.3g} to {high:.3g}")
+    return images.float().clamp(0, 1).expand(-1, 3, -1, -1)
