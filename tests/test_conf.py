@@ -15,6 +15,8 @@ from scumble.networks.perceptual_encoders import random_encoder
 GROUPS = {
     path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in CONFIG_FOLDER.iterdir() if path.is_dir()
 }
+FROM_NOISE = {("generator", name) for name in ("dense", "dcgan", "autoencoder", "texture")}
+FROM_NOISE |= {("discriminator", name) for name in ("dense", "dcgan", "encoder")}
 INHERITED = {"data": ["pairs", "images"]}  # a part of others, no choice of its own
 
 
@@ -65,6 +67,10 @@ def test_config_composes_and_can_be_made(group: str, option: str, files: dict[st
     choice = f"{group}=[{option}]" if group == "logger" else f"{group}={option}"
     if option == "adam_student":
         choice = "task=distillation optimizer=adam_student perceptual_encoder=random"
+    if option == "adam_autoencoder":
+        choice = "task=vae optimizer=adam_autoencoder"
+    if (group, option) in FROM_NOISE:
+        choice = f"task=noise_to_image {choice}"
     config = compose(*choice.split(), *required(group, option, files), f"run_dir={tmp_path}", "steps=20")
     check_trust(config)
     if group in ("trainer", "debug") or option in ("vgg16", "vgg19"):  # need devices, or weights that are not here
