@@ -5,9 +5,11 @@ from typing import Any
 
 import hydra
 import pytest
+import torch
 from omegaconf import OmegaConf
 from runs import make_images
 from safetensors.torch import save_file
+from torchvision.models import squeezenet1_1
 
 from scumble.config import CONFIG_FOLDER, check_trust, instantiate
 from scumble.networks.perceptual_encoders import random_encoder
@@ -15,6 +17,8 @@ from scumble.networks.perceptual_encoders import random_encoder
 GROUPS = {
     path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in CONFIG_FOLDER.iterdir() if path.is_dir()
 }
+FROM_NOISE = {("generator", name) for name in ("dense", "dcgan", "autoencoder", "texture")}
+FROM_NOISE |= {("discriminator", name) for name in ("dense", "dcgan", "encoder")}
 INHERITED = {"data": ["pairs", "images"]}  # a part of others, no choice of its own
 
 
@@ -27,7 +31,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     save_file(weights, root / "vgg.safetensors")
     make_images(root / "content", 3, seed=1)
     make_images(root / "style", 3, seed=2)
-    return {"root": str(root), "weights": str(root / "vgg.safetensors")}
+    save_file(squeezenet1_1(weights=None).state_dict(), root / "backbone.safetensors")
+    widths = (64, 128, 256, 384, 384, 512, 512)
+    heads = {f"lin{index}.model.1.weight": torch.ones(1, width, 1, 1) for index, width in enumerate(widths)}
+    save_file(heads, root / "heads.safetensors")
+    return {
+        "root": str(root),
+        "weights": str(root / "vgg.safetensors"),
+        "backbone": str(root / "backbone.safetensors"),
+        "heads": str(root / "heads.safetensors"),
+    }
 
 
 def compose(*overrides: str) -> dict[str, Any]:
@@ -47,6 +60,8 @@ def required(group: str, option: str, files: dict[str, str]) -> list[str]:
         given += [f"data.content={files['root']}/content", f"data.style={files['root']}/style"]
     if option == "distill":
         given.append("data=folders")
+    if option == "lpips":
+        given += [f"metrics.lpips.{part}={files[part]}" for part in ("backbone", "heads")]
     if option == "distillation":
         given.append("perceptual_encoder=random")
     return given
@@ -65,6 +80,10 @@ def test_config_composes_and_can_be_made(group: str, option: str, files: dict[st
     choice = f"{group}=[{option}]" if group == "logger" else f"{group}={option}"
     if option == "adam_student":
         choice = "task=distillation optimizer=adam_student perceptual_encoder=random"
+    if option == "adam_autoencoder":
+        choice = "task=vae optimizer=adam_autoencoder"
+    if (group, option) in FROM_NOISE:
+        choice = f"task=noise_to_image {choice}"
     config = compose(*choice.split(), *required(group, option, files), f"run_dir={tmp_path}", "steps=20")
     check_trust(config)
     if group in ("trainer", "debug") or option in ("vgg16", "vgg19"):  # need devices, or weights that are not here

@@ -221,7 +221,11 @@ def run(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_evaluate_measures_a_run_and_writes_what_it_measured(run: Path, tmp_path: Path):
-    options = ["perceptual_encoder=random", "data.validation_pairs=5", "data.validation_size=48"]
+    options = [
+        "perceptual_encoder@metrics.perceptual_encoder=random",
+        "data.validation_pairs=5",
+        "data.validation_size=48",
+    ]
     result = scumble_here("evaluate", f"run_dir={run}", *options, cwd=tmp_path)
     report = json.loads((run / "evaluation.json").read_text())
     assert report["checkpoint"] == "step=00000002.ckpt"

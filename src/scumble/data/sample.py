@@ -98,9 +98,9 @@ class SamplePaintings:
         manners: Sequence[str] | None = None,
         validation_per_manner: int = 2,
     ) -> None:
-        if per_manner < 1 or validation_per_manner < 1:
+        if per_manner < 1 or validation_per_manner < 0:
             raise ValueError(
-                "per_manner and validation_per_manner must be at least 1 painting, "
+                "per_manner must be at least 1 painting and validation_per_manner at least 0, "
                 f"got {per_manner} and {validation_per_manner}"
             )
         if size < 32:

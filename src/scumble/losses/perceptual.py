@@ -1,6 +1,7 @@
 """Content and style, judged on the features of a perceptual encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,6 +64,13 @@ def moment_style_loss(features: Features, style_moments: Mapping[str, tuple[Tens
             (channel_moments(features[layer]), target) for layer, target in style_moments.items()
         )
     )
+
+
+# What of the features is the style: a statistic of one layer, and the loss on those of all layers.
+STYLE_LOSSES: dict[str, tuple[Callable[..., Any], Callable[..., Tensor]]] = {
+    "gram": (gram_matrix, gram_style_loss),
+    "moments": (channel_moments, moment_style_loss),
+}
 
 
 def _total(terms: object) -> Tensor:

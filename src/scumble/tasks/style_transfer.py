@@ -1,6 +1,6 @@
 """Style transfer with a GAN: the core of scumble."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, ClassVar
 
@@ -8,17 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from scumble.losses.adversarial import AdversarialLoss, accuracies, gradient_penalty, r1_penalty
-from scumble.losses.perceptual import (
-    channel_moments,
-    content_loss,
-    gram_matrix,
-    gram_style_loss,
-    moment_style_loss,
-)
+from scumble.losses.perceptual import STYLE_LOSSES, channel_moments, content_loss, moment_style_loss
 from scumble.losses.reconstruction import cycle_loss, identity_loss, total_variation_loss
 from scumble.networks.layers import Frozen
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS, STYLE_LAYERS
 from scumble.schedules import Schedule
+from scumble.tasks.averaging import update_average
 from scumble.tasks.manual import Logs, LossWeights, ManualTask, weigh
 
 
@@ -35,12 +30,6 @@ class StyleTransfer(ManualTask):
 
     terms = ("adversarial", "content", "style", "total_variation", "cycle", "identity")
     penalties: ClassVar = {"r1": r1_penalty, "gradient_penalty": gradient_penalty}
-
-    # What of the features is the style: a statistic of one layer, and the loss on those of all layers.
-    style_losses: ClassVar[dict[str, tuple[Callable[..., Any], Callable[..., Tensor]]]] = {
-        "gram": (gram_matrix, gram_style_loss),
-        "moments": (channel_moments, moment_style_loss),
-    }
 
     def __init__(
         self,
@@ -65,11 +54,11 @@ class StyleTransfer(ManualTask):
             )
         if not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay must be in [0, 1), got {ema_decay}")
-        if style_statistics not in self.style_losses:
+        if style_statistics not in STYLE_LOSSES:
             raise ValueError(
-                f"task.style_statistics must be one of {', '.join(self.style_losses)}, got {style_statistics!r}"
+                f"task.style_statistics must be one of {', '.join(STYLE_LOSSES)}, got {style_statistics!r}"
             )
-        self.statistics_of, self.style_loss = self.style_losses[style_statistics]
+        self.statistics_of, self.style_loss = STYLE_LOSSES[style_statistics]
         self.generator = generator
         self.generator_ema = deepcopy(generator).eval().requires_grad_(False) if ema_decay else None
         self.discriminator = discriminator
@@ -111,7 +100,9 @@ class StyleTransfer(ManualTask):
                 logs |= self.gradient_shares("generator", terms, weights)
                 loss, weighted = weigh(terms, weights)
                 logs |= weighted | self.update("generator", loss, every=self.discriminator_steps)
-            self.update_average()
+            if self.generator_ema is not None:
+                updates = (self.global_step + 1) // self.discriminator_steps
+                update_average(self.generator_ema, self.generator, self.ema_decay, updates)
 
         self.finish_step(logs, progress=weights)
 
@@ -156,21 +147,6 @@ class StyleTransfer(ManualTask):
     def style_targets(self, style: Tensor) -> dict[str, Any]:
         features = self.perceptual_encoder(style)
         return {layer: self.statistics_of(features[layer]) for layer in STYLE_LAYERS}
-
-    @torch.no_grad()
-    def update_average(self) -> None:
-        """One step of the exponential average; early in training the decay is lower, to forget the start.
-
-        Source: Karras et al. 2018, section 4, https://arxiv.org/abs/1710.10196; the warm-up of TensorFlow's
-        ExponentialMovingAverage, min(decay, (1 + updates) / (10 + updates)).
-        """
-        if self.generator_ema is None:
-            return
-        updates = (self.global_step + 1) // self.discriminator_steps
-        decay = min(self.ema_decay, (1 + updates) / (10 + updates))
-        torch._foreach_lerp_(list(self.generator_ema.parameters()), list(self.generator.parameters()), 1 - decay)
-        for average, current in zip(self.generator_ema.buffers(), self.generator.buffers(), strict=True):
-            average.copy_(current)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         content, style = batch["content"], batch["style"]
