@@ -55,8 +55,12 @@ class ManualTask(L.LightningModule):
         self._restored_gradients: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> list[Optimizer]:
-        optimizers = [make(getattr(self, name).parameters()) for name, make in self.optimizer_factories.items()]
+        optimizers = [make(self.trained_by(name)) for name, make in self.optimizer_factories.items()]
         return [Clock(), *optimizers]
+
+    def trained_by(self, name: str) -> list[nn.Parameter]:
+        """The parameters of the optimizer of a name: those of the network of that name; a task may add others."""
+        return list(getattr(self, name).parameters())
 
     def optimizer(self, name: str) -> Optimizer:
         """The optimizer of a network; its steps are not counted by Lightning."""
@@ -80,7 +84,7 @@ class ManualTask(L.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
         if self.gradient_clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(getattr(self, name).parameters(), self.gradient_clip_norm)
+            norm = nn.utils.clip_grad_norm_(self.trained_by(name), self.gradient_clip_norm)
             logs[f"{name}_gradient_norm"] = norm
         optimizer.step()
         optimizer.zero_grad()
