@@ -64,6 +64,12 @@ def required(group: str, option: str, files: dict[str, str]) -> list[str]:
         given += [f"metrics.lpips.{part}={files[part]}" for part in ("backbone", "heads")]
     if option == "distillation":
         given.append("perceptual_encoder=random")
+    if (group, option) == ("task", "restoration"):
+        given.append("damage=noise")
+    if (group, option) == ("task", "enhancement"):
+        given.append("damage=low_light")
+    if (group, option) == ("task", "contrastive_translation"):
+        given.append("generator=resnet")
     return given
 
 

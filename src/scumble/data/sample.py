@@ -50,9 +50,18 @@ class SamplePhotographs:
     """Crops of the photographs that scikit-image and scikit-learn ship, as PNG files in the cache.
 
     The shorter side of each has at most 320 pixels. ``cache_dir`` replaces :func:`scumble.cache.cache_directory`.
+    ``photographs`` are some of the training photographs, by the names of their files without the ending, for two sets
+    that show different things.
+
+    Raises: ValueError for a photograph that is not one of them.
     """
 
-    def __init__(self, cache_dir: str | Path | None = None) -> None:
+    def __init__(self, cache_dir: str | Path | None = None, photographs: Sequence[str] | None = None) -> None:
+        known = {Path(name).stem: name for name in TRAINING_PHOTOGRAPHS}
+        for name in photographs or ():
+            if name not in known:
+                raise ValueError(f"unknown photograph {name!r}; choose some of {', '.join(known)}")
+        self.photographs = [known[name] for name in (known if photographs is None else photographs)]
         self.folder = _folder(cache_dir, "photographs", PHOTOGRAPHS_VERSION, PHOTOGRAPH_SIDE)
 
     def prepare(self) -> None:
@@ -67,8 +76,8 @@ class SamplePhotographs:
         """How to make each file of the training split."""
         return {
             self.folder / "train" / f"{Path(name).stem}-{number:02}.png": partial(_cut, name, window)
-            for name, lattices in TRAINING_PHOTOGRAPHS.items()
-            for number, window in enumerate(_windows(lattices))
+            for name in self.photographs
+            for number, window in enumerate(_windows(TRAINING_PHOTOGRAPHS[name]))
         }
 
     def _validation(self) -> dict[Path, Callable[[Path], None]]:

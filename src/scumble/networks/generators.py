@@ -143,7 +143,7 @@ class ResidualAttention(nn.Module):
         check_image_sides(self.minimum_side, content, style)
         height, width = content.shape[-2:]
         code, (fine, medium, coarse) = self.style_encoder(style)
-        hidden = self.content_encoder(_pad_to_multiple(content, self.stride) * 2 - 1)
+        hidden = self.content_encoder(pad_to_multiple(content, self.stride) * 2 - 1)
         if self.fuse is not None:
             hidden = self.fuse(torch.cat([hidden, code[..., None, None].expand(-1, -1, *hidden.shape[-2:])], dim=1))
         middle = len(self.blocks) // 2
@@ -189,13 +189,13 @@ class AdaIN(nn.Module):
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         check_image_sides(self.minimum_side, content, style)
         height, width = content.shape[-2:]
-        features = self.encoder(_pad_to_multiple(content, self.stride))[self.layer]
+        features = self.encoder(pad_to_multiple(content, self.stride))[self.layer]
         mean, deviation = channel_moments(self.encoder(style)[self.layer])
         target = torch.lerp(features, adaptive_instance_normalization(features, mean, deviation), self.alpha)
         decoded: Tensor = self.decoder(target)
         # Training needs a gradient outside of [0, 1] as well, or a saturated pixel never comes back.
         return (
-            _leaky_clamp(decoded)[..., :height, :width] if self.training else decoded.clamp(0, 1)[..., :height, :width]
+            leaky_clamp(decoded)[..., :height, :width] if self.training else decoded.clamp(0, 1)[..., :height, :width]
         )
 
 
@@ -273,12 +273,14 @@ def _encoder_level(in_channels: int, out_channels: int, stride: int) -> list[nn.
     ]
 
 
-def _pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Images whose sides are multiples of a number, by reflection at the right and at the bottom."""
     height, width = images.shape[-2:]
     right, bottom = -width % multiple, -height % multiple
     return F.pad(images, (0, right, 0, bottom), mode="reflect") if right or bottom else images
 
 
-def _leaky_clamp(images: Tensor, slope: float = 0.1) -> Tensor:
+def leaky_clamp(images: Tensor, slope: float = 0.1) -> Tensor:
+    """Images clamped to [0, 1], but for a slope outside: a saturated pixel keeps a gradient."""
     inside = images.clamp(0, 1)
     return inside + slope * (images - inside)

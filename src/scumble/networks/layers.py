@@ -10,9 +10,12 @@ from torch.nn import functional as F
 from scumble.losses.perceptual import channel_moments
 
 
-def convolution(in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> nn.Conv2d:
+def convolution(
+    in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, bias: bool = True
+) -> nn.Conv2d:
     """A convolution with reflection padding that keeps H and W, or gives ceil(H / stride), ceil(W / stride)."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, padding_mode="reflect")
+    padding = kernel_size // 2
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias, padding_mode="reflect")
 
 
 def adaptive_instance_normalization(features: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:

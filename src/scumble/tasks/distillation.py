@@ -11,7 +11,7 @@ from scumble.losses.perceptual import channel_moments, gram_matrix, moment_style
 from scumble.networks.layers import Frozen
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS, VGG, DistilledEncoder, start_from_teacher
 from scumble.schedules import Schedule
-from scumble.tasks.manual import LossWeights, ManualTask, weigh
+from scumble.tasks.manual import LossWeights, ManualTask
 
 Features = Mapping[str, Tensor]
 
@@ -83,7 +83,7 @@ class Distillation(ManualTask):
         images = related_images(batch["content"], batch["style"])
         images[-len(batch["style"]) :] = self.lured(images[-len(batch["style"]) :], batch["style"])
         weights = self.loss_weights.at(self.global_step)
-        loss, logs = weigh(self.losses(images, weights), weights)
+        loss, logs = self.weigh("student", self.losses(images, weights), weights)
         logs |= self.update("student", loss)
         self.finish_step(logs, progress=weights)
 

@@ -69,8 +69,12 @@ class ManualTask(L.LightningModule):
         self._restored_gradients: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> list[Optimizer]:
-        optimizers = [make(getattr(self, name).parameters()) for name, make in self.optimizer_factories.items()]
+        optimizers = [make(self.trained_by(name)) for name, make in self.optimizer_factories.items()]
         return [Clock(), *optimizers]
+
+    def trained_by(self, name: str) -> list[nn.Parameter]:
+        """The parameters of the optimizer of a name: those of the network of that name; a task may add others."""
+        return list(getattr(self, name).parameters())
 
     def optimizer(self, name: str) -> Optimizer:
         """The optimizer of a network; its steps are not counted by Lightning."""
@@ -93,9 +97,8 @@ class ManualTask(L.LightningModule):
         factor = self.lr_schedule(self.global_step)
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
-        parameters = list(getattr(self, name).parameters())
         limit = math.inf if self.gradient_clip_norm is None else self.gradient_clip_norm
-        norm = nn.utils.clip_grad_norm_(parameters, limit)
+        norm = nn.utils.clip_grad_norm_(self.trained_by(name), limit)
         if norm.isfinite():  # the same on all ranks, since gradients are averaged before
             optimizer.step()
         else:
@@ -116,6 +119,12 @@ class ManualTask(L.LightningModule):
             f"({self.skipped_updates} so far, the run ends at more than {self.skip_limit})"
         )
 
+    def weigh(self, name: str, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> tuple[Tensor, Logs]:
+        """The objective of the named network: the weighted sum of the terms, and what there is to log of them."""
+        shares = self.gradient_shares(name, terms, weights)
+        loss, logs = weigh(terms, weights)
+        return loss, logs | shares
+
     def gradient_shares(self, name: str, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Logs:
         """How much each weighted term moves the named network: the norm of its gradient over the sum of all norms.
 
@@ -124,7 +133,7 @@ class ManualTask(L.LightningModule):
         """
         if not self.gradient_shares_interval or (self.global_step + 1) % self.gradient_shares_interval:
             return {}
-        parameters = [parameter for parameter in getattr(self, name).parameters() if parameter.requires_grad]
+        parameters = [parameter for parameter in self.trained_by(name) if parameter.requires_grad]
         norms = {}
         for term, value in terms.items():
             gradients = torch.autograd.grad(weights[term] * value, parameters, retain_graph=True, allow_unused=True)

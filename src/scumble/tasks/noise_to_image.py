@@ -17,7 +17,7 @@ from scumble.networks.perceptual_encoders import STYLE_LAYERS
 from scumble.schedules import Schedule
 from scumble.seeding import VALIDATION, mix
 from scumble.tasks.averaging import update_average
-from scumble.tasks.manual import Logs, LossWeights, ManualTask, weigh
+from scumble.tasks.manual import Logs, LossWeights, ManualTask
 
 
 class NoiseToImage(ManualTask):
@@ -115,8 +115,7 @@ class NoiseToImage(ManualTask):
         if updates_generator:
             with self.toggled_optimizer(self.optimizer("generator")):
                 terms = self.generator_losses(images, generated, labels, weights)
-                logs |= self.gradient_shares("generator", terms, weights)
-                loss, weighted = weigh(terms, weights)
+                loss, weighted = self.weigh("generator", terms, weights)
                 logs |= weighted | self.update("generator", loss, every=self.discriminator_steps)
             if self.generator_ema is not None:
                 updates = (self.global_step + 1) // self.discriminator_steps

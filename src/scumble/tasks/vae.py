@@ -11,7 +11,7 @@ from scumble.losses.variational import bernoulli_reconstruction_loss, kl_loss
 from scumble.networks.variational import VariationalAutoencoder
 from scumble.schedules import Schedule
 from scumble.seeding import VALIDATION, mix
-from scumble.tasks.manual import LossWeights, ManualTask, weigh
+from scumble.tasks.manual import LossWeights, ManualTask
 
 
 class VAE(ManualTask):
@@ -48,7 +48,7 @@ class VAE(ManualTask):
         images = batch["image"]
         weights = self.loss_weights.at(self.global_step)
         noise = torch.randn(len(images), self.autoencoder.latent, device=self.device)
-        loss, logs = weigh(self.losses(images, noise, weights), weights)
+        loss, logs = self.weigh("autoencoder", self.losses(images, noise, weights), weights)
         logs |= self.update("autoencoder", loss)
         self.finish_step(logs, progress=weights)
 

@@ -1,0 +1,110 @@
+"""Restoration: a generator undoes a known damage of photographs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scumble.losses.adversarial import AdversarialLoss, accuracies
+from scumble.losses.perceptual import content_loss
+from scumble.losses.reconstruction import reconstruction_loss
+from scumble.networks.layers import Frozen
+from scumble.networks.perceptual_encoders import CONTENT_LAYERS
+from scumble.schedules import Schedule
+from scumble.tasks.manual import Logs, LossWeights, ManualTask
+from scumble.tasks.measures import fixed_damage, psnr
+
+
+class Restoration(ManualTask):
+    """G(damaged) is the photograph before ``damage``; D tells photographs from restored images.
+
+    Terms: ``reconstruction`` (mean absolute difference from the photograph), ``content`` (that of perceptual features,
+    squared) and ``adversarial``. A term of weight 0 is not computed; without the adversarial term there is no
+    discriminator phase.
+
+    ``damage`` maps images (B, 3, H, W) to damaged ones and draws from torch's default generator: in training every step
+    damages anew, in validation an image is always damaged in the same way.
+
+    Validation logs ``psnr_damaged``, to be compared with the ``psnr`` of the metrics.
+    Source: the terms of Isola et al. 2017, section 3.1, https://arxiv.org/abs/1611.07004, and Ledig et al. 2017,
+    section 2.2, https://arxiv.org/abs/1609.04802.
+    """
+
+    terms = ("reconstruction", "content", "adversarial")
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        perceptual_encoder: nn.Module,
+        adversarial_loss: AdversarialLoss,
+        damage: nn.Module,
+        loss_weights: Mapping[str, float | Schedule],
+        **manual: Any,
+    ):
+        super().__init__(**manual)
+        self.generator = generator
+        self.discriminator = discriminator
+        self.perceptual_encoder = Frozen(perceptual_encoder)
+        self.adversarial_loss = adversarial_loss
+        self.damage = damage
+        self.loss_weights = LossWeights(loss_weights, self.terms)
+
+    def forward(self, damaged: Tensor) -> Tensor:
+        """The restored images."""
+        restored: Tensor = self.generator(damaged)
+        return restored
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        image = batch["image"]
+        weights = self.loss_weights.at(self.global_step)
+        logs: Logs = {}
+
+        restored = self.generator(self.damage(image))
+
+        # Discriminator: photographs against restored images.
+        if "adversarial" in weights:
+            with self.toggled_optimizer(self.optimizer("discriminator")):
+                logits = self.discriminator(image), self.discriminator(restored.detach())
+                loss = self.adversarial_loss.discriminator(*logits)
+                logs |= {"discriminator": loss.detach(), **accuracies(self.adversarial_loss.boundary, *logits)}
+                logs |= self.update("discriminator", loss)
+
+        # Generator: the weighted sum of the terms.
+        with self.toggled_optimizer(self.optimizer("generator")):
+            terms = self.generator_losses(image, restored, weights)
+            loss, weighted = self.weigh("generator", terms, weights)
+            logs |= weighted | self.update("generator", loss)
+
+        self.finish_step(logs, progress=weights)
+
+    def generator_losses(self, image: Tensor, restored: Tensor, names: Mapping[str, float]) -> dict[str, Tensor]:
+        """The named terms of the generator's objective, unweighted."""
+        terms = {
+            "reconstruction": lambda: reconstruction_loss(restored, image),
+            "content": lambda: content_loss(self.perceptual_encoder(restored), self.content_features(image)),
+            "adversarial": lambda: self.adversarial_loss.generator(self.discriminator(restored)),
+        }
+        return {name: terms[name]() for name in names}
+
+    @torch.no_grad()
+    def content_features(self, image: Tensor) -> dict[str, Tensor]:
+        features = self.perceptual_encoder(image)
+        return {layer: features[layer] for layer in CONTENT_LAYERS}
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        image = batch["image"]
+        damaged = fixed_damage(self.damage, image)
+        self.log_validation({"psnr_damaged": psnr(damaged, image)}, batch_size=len(image))
+
+    @torch.no_grad()
+    def pictures(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The columns of the grid of validation images."""
+        damaged = fixed_damage(self.damage, batch["image"])
+        return {"image": batch["image"], "damaged": damaged, "restored": self(damaged)}
+
+    def results(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the metrics look at: restored images, which should be the photographs."""
+        image = batch["image"]
+        return {"generated": self(fixed_damage(self.damage, image)), "real": image, "reference": image}
