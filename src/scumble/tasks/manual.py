@@ -74,17 +74,48 @@ class ManualTask(L.LightningModule):
         turn = (self.global_step + 1) // every
         if turn % self.accumulate:
             return {}
-        optimizer = self.optimizer(name)
-        factor = self.lr_schedule(self.global_step)
-        logs = {}
-        for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
-        if self.gradient_clip_norm is not None:
-            norm = nn.utils.clip_grad_norm_(getattr(self, name).parameters(), self.gradient_clip_norm)
-            logs[f"{name}_gradient_norm"] = norm
+        optimizer = self._at_learning_rate(name)
+        logs = self._clip_gradient(name)
         optimizer.step()
         optimizer.zero_grad()
         return logs
+
+    def minimize(self, name: str, objective: Callable[[], Tensor]) -> dict[str, Tensor]:
+        """One optimizer step of the named network that may evaluate its objective several times, as L-BFGS does.
+
+        Returns what there is to log, as :meth:`update`, of the first evaluation.
+        Raises: ValueError with an accumulation, which has no meaning for such a step.
+        """
+        if self.accumulate > 1:
+            raise ValueError(f"task.accumulate must be 1 for {type(self).__name__}, got {self.accumulate}")
+        optimizer = self._at_learning_rate(name)
+        logs: dict[str, Tensor] = {}
+
+        def evaluate() -> float:
+            optimizer.zero_grad()
+            loss = objective()
+            self.manual_backward(loss)
+            logs.update(self._clip_gradient(name) | logs)
+            return float(loss.detach())
+
+        optimizer.step(evaluate)
+        optimizer.zero_grad()
+        return logs
+
+    def _at_learning_rate(self, name: str) -> Optimizer:
+        """The optimizer of a network, with the learning rate of this step."""
+        optimizer = self.optimizer(name)
+        factor = self.lr_schedule(self.global_step)
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
+        return optimizer
+
+    def _clip_gradient(self, name: str) -> dict[str, Tensor]:
+        """Clip the gradient of a network, if that is set; its norm before that, to log."""
+        if self.gradient_clip_norm is None:
+            return {}
+        norm = nn.utils.clip_grad_norm_(getattr(self, name).parameters(), self.gradient_clip_norm)
+        return {f"{name}_gradient_norm": norm}
 
     def finish_step(self, logs: Mapping[str, Tensor | float], progress: Iterable[str] = ()) -> None:
         """Log under ``train/`` and count the step. The last line of every ``training_step``."""
