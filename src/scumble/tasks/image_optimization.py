@@ -23,7 +23,7 @@ from scumble.tasks.manual import LossWeights, ManualTask, OptimizerFactory, weig
 
 
 class Canvas(nn.Module):
-    """The images of one level of the pyramid, as parameters (B, 3, S, S); a picture is what lies in [0, 1] of them."""
+    """The images of one level of the pyramid, (B, 3, S, S) in [0, 1], as parameters."""
 
     def __init__(self, pairs: int, side: int):
         super().__init__()
@@ -42,7 +42,8 @@ class ImageOptimization(ManualTask):
 
     Source: Gatys et al. 2016, https://doi.org/10.1109/CVPR.2016.265; coarse to fine as in Gatys et al. 2017,
     section 6, https://arxiv.org/abs/1611.07865.
-    Departs from the paper: content at relu4_1 instead of conv4_2, style without conv5_1; it may start at the content.
+    Departs from the paper: content at relu4_1 instead of conv4_2, style without conv5_1; every step ends with colours
+    in [0, 1]; total variation.
     Raises: ValueError for a setting out of range, and for batches of another shape.
     """
 
@@ -90,7 +91,7 @@ class ImageOptimization(ManualTask):
 
     def forward(self) -> Tensor:
         """The pictures as they are now, (pairs, 3, S, S) in [0, 1], of the finest level that has been started."""
-        return self.images(max(int(self.begun) - 1, 0)).detach().clamp(0, 1)
+        return self.images(max(int(self.begun) - 1, 0)).detach()
 
     def images(self, level: int) -> Tensor:
         """The parameters of a level."""
@@ -114,6 +115,8 @@ class ImageOptimization(ManualTask):
             return loss
 
         self.minimize(f"level_{level}", objective)
+        with torch.no_grad():
+            self.images(level).clamp_(0, 1)  # features of what is no colour could be right, and the picture wrong
         self.finish_step(logs, progress=("objective", *weights))
 
     def losses(
@@ -147,7 +150,7 @@ class ImageOptimization(ManualTask):
         if level == 0:
             canvas.copy_(self.start(content, style))
         else:
-            canvas.copy_(F.interpolate(self.images(level - 1), canvas.shape[-2:], mode="bicubic"))
+            canvas.copy_(enlarge(self.images(level - 1), self.sides[level]))
         self.begun += 1
 
     @torch.no_grad()
@@ -170,7 +173,7 @@ class ImageOptimization(ManualTask):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """How near the pictures are to content and style: the same metrics as those of a trained generator."""
         content, style = batch["content"], batch["style"]
-        features = self.perceptual_encoder(self.at_full_size())
+        features = self.perceptual_encoder(enlarge(self(), self.sides[-1]))
         moments = {layer: channel_moments(maps) for layer, maps in self.perceptual_encoder(style).items()}
         metrics = {
             "content_distance": content_loss(features, self.content_features(content)),
@@ -178,12 +181,14 @@ class ImageOptimization(ManualTask):
         }
         self.log_validation(metrics, batch_size=len(content))
 
-    def at_full_size(self) -> Tensor:
-        """The pictures as they are now, at ``image_size``."""
-        side = self.sides[-1]
-        return F.interpolate(self(), (side, side), mode="bicubic").clamp(0, 1)
-
     @torch.no_grad()
     def pictures(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The columns of the grid of pairs."""
-        return {"content": batch["content"], "style": batch["style"], "stylized": self.at_full_size()}
+        return {"content": batch["content"], "style": batch["style"], "stylized": enlarge(self(), self.sides[-1])}
+
+
+def enlarge(images: Tensor, side: int) -> Tensor:
+    """Images (B, C, S, S) in [0, 1] at another side, bicubic; those that have it already as they are."""
+    if images.shape[-1] == side:
+        return images
+    return F.interpolate(images, (side, side), mode="bicubic").clamp(0, 1)
