@@ -49,6 +49,8 @@ def required(group: str, option: str, files: dict[str, str]) -> list[str]:
         given.append("data=folders")
     if option == "distillation":
         given.append("perceptual_encoder=random")
+    if option == "image_optimization":
+        given.append("optimizer=adam_images")
     return given
 
 
@@ -65,6 +67,10 @@ def test_config_composes_and_can_be_made(group: str, option: str, files: dict[st
     choice = f"{group}=[{option}]" if group == "logger" else f"{group}={option}"
     if option == "adam_student":
         choice = "task=distillation optimizer=adam_student perceptual_encoder=random"
+    if option in ("adam_images", "lbfgs_images"):
+        choice = f"task=image_optimization data=fixed_pairs optimizer={option}"
+    if group == "fusion":
+        choice = f"generator=fusion fusion={option}"
     config = compose(*choice.split(), *required(group, option, files), f"run_dir={tmp_path}", "steps=20")
     check_trust(config)
     if group in ("trainer", "debug") or option in ("vgg16", "vgg19"):  # need devices, or weights that are not here

@@ -216,6 +216,7 @@ def test_two_files_make_one_pair(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"start": "photo"}, "start must be one of content, noise, style, got 'photo'"),
+        ({"optimizers": {"generator": torch.optim.Adam}}, "one named images, got generator; set optimizer=adam_images"),
         ({"levels": 0}, "levels and task.steps_per_level must be at least 1, got 0, 1"),
         ({"levels": 4}, "task.levels=4 would have a side of 8 pixels, at least 16"),
     ],

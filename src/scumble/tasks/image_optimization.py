@@ -69,6 +69,11 @@ class ImageOptimization(ManualTask):
     ):
         if start not in self.starts:
             raise ValueError(f"task.start must be one of {', '.join(self.starts)}, got {start!r}")
+        if "images" not in optimizers:
+            raise ValueError(
+                f"task.optimizers must have one named images, got {', '.join(optimizers)}; set optimizer=adam_images or "
+                "optimizer=lbfgs_images"
+            )
         if levels < 1 or steps_per_level < 1:
             raise ValueError(
                 f"task.levels and task.steps_per_level must be at least 1, got {levels}, {steps_per_level}"
