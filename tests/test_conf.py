@@ -70,6 +70,8 @@ def required(group: str, option: str, files: dict[str, str]) -> list[str]:
         given.append("damage=low_light")
     if (group, option) == ("task", "contrastive_translation"):
         given.append("generator=resnet")
+    if option == "image_optimization":
+        given.append("optimizer=adam_images")
     return given
 
 
@@ -90,6 +92,10 @@ def test_config_composes_and_can_be_made(group: str, option: str, files: dict[st
         choice = "task=vae optimizer=adam_autoencoder"
     if (group, option) in FROM_NOISE:
         choice = f"task=noise_to_image {choice}"
+    if option in ("adam_images", "lbfgs_images"):
+        choice = f"task=image_optimization data=fixed_pairs optimizer={option}"
+    if group == "fusion":
+        choice = f"generator=fusion fusion={option}"
     config = compose(*choice.split(), *required(group, option, files), f"run_dir={tmp_path}", "steps=20")
     check_trust(config)
     if group in ("trainer", "debug") or option in ("vgg16", "vgg19"):  # need devices, or weights that are not here

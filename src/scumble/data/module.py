@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from scumble.data.folders import Folders
 from scumble.data.image_set import ImageSet
-from scumble.data.pairs import PairBatches, TrainingPairs, ValidationPairs
+from scumble.data.pairs import PairBatches, SamePairs, TrainingPairs, ValidationPairs
 from scumble.data.singles import SingleBatches, TrainingImages, ValidationImages
 from scumble.data.sources import ImageSource, Split
 from scumble.data.walk import EndlessBatches
@@ -144,6 +144,29 @@ class ContentStylePairs(_ImageFiles):
     def validation_set(self) -> Dataset[Batch]:
         content, style = self.held_out_images("content"), self.held_out_images("style")
         return ValidationPairs(content, style, self.validation_size, self.validation_pairs)
+
+
+class FixedPairs(ContentStylePairs):
+    """Every batch holds the same ``batch_size`` pairs, those that are validated: for tasks that optimize the images.
+
+    Raises: ValueError if there are fewer different pairs.
+    """
+
+    def __init__(self, content: Source, style: Source, *, batch_size: int, **options: Any):
+        options |= {"validation_pairs": batch_size, "validation_batch_size": batch_size}
+        super().__init__(content, style, batch_size=batch_size, **options)
+
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        different = len(self.held_out_images("content")) * len(self.held_out_images("style"))
+        if different < self.batch_size:
+            raise ValueError(
+                f"data.batch_size is {self.batch_size}, but data.content and data.style make only {different} "
+                f"different pairs; set data.batch_size={different} or less"
+            )
+
+    def training_set(self) -> tuple[Dataset[Batch], type[EndlessBatches[Any]], dict[str, int]]:
+        return self.validation_set(), SamePairs, {"pairs": self.batch_size}
 
 
 class Images(_ImageFiles):

@@ -37,6 +37,17 @@ class PairBatches(EndlessBatches[Pair]):
         )
 
 
+class SamePairs(EndlessBatches[int]):
+    """The indices of a fixed set of pairs, in turn."""
+
+    def __init__(self, pairs: int, batch_size: int, seed: int, **walk: int):
+        super().__init__(batch_size, seed, **walk)
+        self.pairs = pairs
+
+    def sample(self, position: int) -> int:
+        return position % self.pairs
+
+
 class TrainingPairs(Dataset[dict[str, Tensor]]):
     """Random crops of a content and a style image, (3, image_size, image_size) in [0, 1] each."""
 

@@ -66,6 +66,27 @@ def moment_style_loss(features: Features, style_moments: Mapping[str, tuple[Tens
     )
 
 
+def gatys_content_loss(features: Features, content_features: Features) -> Tensor:
+    """Half the sum of squared differences of features, 1/2 sum (F - P)^2, summed over the layers.
+
+    Source: Gatys et al. 2016, equation 1, https://doi.org/10.1109/CVPR.2016.265.
+    """
+    return _total(
+        0.5 * (features[layer] - target).square().flatten(1).sum(dim=1).mean()
+        for layer, target in content_features.items()
+    )
+
+
+def gatys_style_loss(features: Features, style_grams: Features) -> Tensor:
+    """1/(4 N^2 M^2) sum (G - A)^2, averaged over the layers (w_l = 1 / layers).
+
+    G and A are Gram matrices without a divisor, N is the number of channels and M that of positions. ``style_grams``
+    are those of :func:`gram_matrix`, which are divided by N M: so the divisor that remains is 4.
+    Source: Gatys et al. 2016, equations 3 to 5, https://doi.org/10.1109/CVPR.2016.265.
+    """
+    return gram_style_loss(features, style_grams) / (4 * len(style_grams))
+
+
 # What of the features is the style: a statistic of one layer, and the loss on those of all layers.
 STYLE_LOSSES: dict[str, tuple[Callable[..., Any], Callable[..., Tensor]]] = {
     "gram": (gram_matrix, gram_style_loss),

@@ -1,7 +1,7 @@
 """Generators of style transfer: G(content, style) -> stylized, all (B, 3, H, W) in [0, 1]."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scumble.losses.perceptual import channel_moments
-from scumble.networks.layers import Frozen, SelfAttention, adaptive_instance_normalization, convolution
+from scumble.networks.fusion import AdaptiveInstanceNormalization
+from scumble.networks.layers import Frozen, SelfAttention, adaptive_instance_normalization, convolution, tile
 from scumble.networks.weights import load_state, load_weights
 
 
@@ -118,11 +119,7 @@ class ResidualAttention(nn.Module):
             raise ValueError(f"generator.style_injection must be adain or concatenation, got {style_injection!r}")
         widths = (width, 2 * width, 4 * width)
         self.style_encoder = StyleEncoder(widths, code)
-        self.content_encoder = nn.Sequential(
-            *_encoder_level(3, widths[0], stride=1),
-            *_encoder_level(widths[0], widths[1], stride=2),
-            *_encoder_level(widths[1], widths[2], stride=2),
-        )
+        self.content_encoder = content_encoder(widths)
         injected = code if style_injection == "adain" else None
         # The ReLU lets the code choose among the content's features; without it the code is a constant per channel,
         # which the next instance normalization takes away.
@@ -159,44 +156,171 @@ class ResidualAttention(nn.Module):
         return torch.sigmoid(paint)
 
 
-class AdaIN(nn.Module):
-    """Frozen VGG features, adaptive instance normalization, and a decoder that is trained to invert the features.
+class Mix(nn.Module):
+    """content_weight * content + style_weight * style, with weights that are given, or learned for every channel.
+
+    Learned weights begin at the given ones. Shape: content (B, C, H, W) and style (B, C) to (B, C, H, W).
+    """
+
+    def __init__(self, channels: int, content_weight: float, style_weight: float, learned: bool):
+        super().__init__()
+        weights = torch.tensor([content_weight, style_weight]).expand(channels, 2).clone()
+        self.weights = nn.Parameter(weights, requires_grad=learned)
+
+    def forward(self, content: Tensor, style: Tensor) -> Tensor:
+        content_weights, style_weights = self.weights.unbind(dim=1)
+        return content_weights[:, None, None] * content + (style_weights * style)[..., None, None]
+
+
+class DualEncoder(nn.Module):
+    """One trained encoder for the content, one for the style, and a decoder of the mixture of their codes.
+
+    The content's code is a map, the style's a vector that is the same everywhere, made of the channel moments of its
+    encoder's features: where things lie comes from the content alone. The codes are added with ``content_weight`` and
+    ``style_weight``, or, with ``learned_weights``, with weights for every channel that begin there. The ReLU after the
+    sum lets the style choose among the content's features. The decoder has no normalization, which would take the
+    style away again, and enlarges by nearest neighbours (Odena et al. 2016, https://doi.org/10.23915/distill.00003).
+
+    Shape: content (B, 3, H, W) and style (B, 3, h, w) to (B, 3, H, W), in [0, 1], any sizes of at least
+    ``minimum_side``; sides that are no multiple of 4 are padded by reflection and cropped again.
+    Source: the two encoders and one decoder of Huang et al. 2018, section 3, https://arxiv.org/abs/1804.04732.
+    Departs from the paper: the codes are added, where the paper sets the decoder's moments by the style's.
+    Raises: ValueError if an image is smaller than ``minimum_side``.
+    """
+
+    minimum_side = 8
+    stride = 4
+
+    def __init__(
+        self,
+        width: int = 24,
+        residual_blocks: int = 3,
+        content_weight: float = 1.0,
+        style_weight: float = 1.0,
+        learned_weights: bool = True,
+    ):
+        super().__init__()
+        widths = (width, 2 * width, 4 * width)
+        self.content_encoder = content_encoder(widths)
+        self.style_encoder = StyleEncoder(widths, code=widths[2])
+        self.mix = Mix(widths[2], content_weight, style_weight, learned_weights)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(convolution(widths[2], widths[2]), nn.ReLU(inplace=True), convolution(widths[2], widths[2]))
+            for _ in range(residual_blocks)
+        )
+        self.decoder = nn.Sequential(
+            nn.Upsample(scale_factor=2), convolution(widths[2], widths[1]), nn.ReLU(inplace=True),
+            nn.Upsample(scale_factor=2), convolution(widths[1], widths[0]), nn.ReLU(inplace=True),
+            convolution(widths[0], 3), nn.Sigmoid(),
+        )  # fmt: skip
+
+    def forward(self, content: Tensor, style: Tensor) -> Tensor:
+        check_image_sides(self.minimum_side, content, style)
+        height, width = content.shape[-2:]
+        code, _ = self.style_encoder(style)
+        hidden = F.relu(self.mix(self.content_encoder(pad_to_multiple(content, self.stride) * 2 - 1), code))
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        stylized: Tensor = self.decoder(hidden)[..., :height, :width]
+        return stylized
+
+
+class FeatureFusion(nn.Module):
+    """Frozen features of both images, their fusion, and a decoder that is trained to invert the features.
+
+    ``fusion`` maps the content's and the style's features of one layer to the features to decode
+    (:mod:`scumble.networks.fusion`), and is applied to each of ``layers``. The decoder begins with those of relu4_1;
+    where it reaches the resolution of another of the layers, the fused features are added through a 1x1 convolution.
+    ``alpha`` blends content features (0) and fused ones (1). ``decoder_weights`` is a safetensors file of the published
+    decoder of AdaIN.
 
     Shape: content (B, 3, H, W) and style (B, 3, h, w) to (B, 3, H, W), any sizes of at least 16; sides that are no
-    multiple of 8 are padded by reflection and cropped again. ``alpha`` blends content features (0) and stylized ones
-    (1). ``decoder_weights`` is a safetensors file of the published decoder.
-    Source: Huang and Belongie 2017, section 6, https://arxiv.org/abs/1703.06868.
-    Departs from the paper: the output is clamped to [0, 1]; other encoders than VGG-19 can be configured.
+    multiple of 8 are padded by reflection and cropped again. In evaluation mode the range is [0, 1]; in training it
+    leaks a little, for its gradient.
+    Raises: ValueError for layers without relu4_1, and for a fusion that does not fit the encoder.
     """
 
     minimum_side = 16
     stride = 8
 
     def __init__(
-        self, encoder: nn.Module, decoder_weights: str | Path | None = None, alpha: float = 1.0, layer: str = "relu4_1"
+        self,
+        encoder: nn.Module,
+        fusion: nn.Module,
+        decoder_weights: str | Path | None = None,
+        alpha: float = 1.0,
+        layers: Sequence[str] = ("relu4_1",),
     ):
         super().__init__()
         if not 0 <= alpha <= 1:
             raise ValueError(f"generator.alpha must be in [0, 1], got {alpha}")
-        self.encoder = Frozen(encoder)
-        self.layer, self.alpha = layer, alpha
         with torch.no_grad():
-            channels = encoder(torch.zeros(1, 3, 32, 32))[layer].shape[1]
-        self.decoder = adain_decoder(channels)
+            features = encoder(torch.zeros(1, 3, 32, 32))
+            if "relu4_1" not in layers or not set(layers) <= features.keys():
+                raise ValueError(
+                    f"generator.layers must be relu4_1, with which the decoder begins, and others of the encoder's "
+                    f"{', '.join(features)}; got {', '.join(layers)}"
+                )
+            widths = {layer: fusion(features[layer], features[layer]).shape[1] for layer in layers}
+        self.encoder, self.fusion, self.alpha = Frozen(encoder), fusion, alpha
+        self.decoder = adain_decoder(widths["relu4_1"])
+        # Between its three enlargements the decoder has 1/2, 1/4 and 1/8 of the channels that it begins with.
+        self.laterals = nn.ModuleDict(
+            {
+                layer: nn.Conv2d(widths[layer], widths["relu4_1"] // 2**level, 1)
+                for level, layer in enumerate(("relu3_1", "relu2_1", "relu1_1"), 1)
+                if layer in layers
+            }
+        )
+        self.layers = tuple(layers)
         if decoder_weights is not None:
             load_state(self.decoder, load_weights(decoder_weights, "generator.decoder_weights"), decoder_weights)
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         check_image_sides(self.minimum_side, content, style)
         height, width = content.shape[-2:]
-        features = self.encoder(pad_to_multiple(content, self.stride))[self.layer]
-        mean, deviation = channel_moments(self.encoder(style)[self.layer])
-        target = torch.lerp(features, adaptive_instance_normalization(features, mean, deviation), self.alpha)
-        decoded: Tensor = self.decoder(target)
+        features, style_features = self.encoder(pad_to_multiple(content, self.stride)), self.encoder(style)
+        fused = {
+            layer: torch.lerp(features[layer], self.fusion(features[layer], style_features[layer]), self.alpha)
+            for layer in self.layers
+        }
+        decoded = self.decode(fused)[..., :height, :width]
         # Training needs a gradient outside of [0, 1] as well, or a saturated pixel never comes back.
-        return (
-            leaky_clamp(decoded)[..., :height, :width] if self.training else decoded.clamp(0, 1)[..., :height, :width]
-        )
+        return leaky_clamp(decoded) if self.training else decoded.clamp(0, 1)
+
+    def decode(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Images from the features of ``layers``, not clamped."""
+        resolutions = iter(("relu3_1", "relu2_1", "relu1_1"))
+        hidden = features["relu4_1"]
+        for module in self.decoder:
+            hidden = module(hidden)
+            if isinstance(module, nn.Upsample) and (layer := next(resolutions)) in self.laterals:
+                hidden = hidden + self.laterals[layer](features[layer])
+        return hidden
+
+
+class AdaIN(FeatureFusion):
+    """Frozen VGG features, adaptive instance normalization, and a decoder that is trained to invert the features.
+
+    Source: Huang and Belongie 2017, section 6, https://arxiv.org/abs/1703.06868.
+    Departs from the paper: the output is clamped to [0, 1]; other encoders than VGG-19 can be configured.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder_weights: str | Path | None = None, alpha: float = 1.0):
+        super().__init__(encoder, AdaptiveInstanceNormalization(), decoder_weights, alpha)
+
+
+def content_encoder(widths: Sequence[int]) -> nn.Sequential:
+    """Convolutions with instance normalization, which takes the style away, each but the first with half the sides.
+
+    Shape: (B, 3, H, W) to (B, widths[-1], H / 2^k, W / 2^k) with k = len(widths) - 1.
+    Source: Ulyanov et al. 2017, https://arxiv.org/abs/1701.02096.
+    """
+    layers: list[nn.Module] = []
+    for level, (before, after) in enumerate(itertools.pairwise([3, *widths])):
+        layers.append(convolution(before, after, stride=1 if level == 0 else 2))
+        layers += [nn.InstanceNorm2d(after, affine=True), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
 
 
 def adain_decoder(channels: int) -> nn.Sequential:
@@ -233,22 +357,6 @@ def texture_of(features: Tensor, window: int) -> Tensor:
     return (detail / deviation).roll((height // 2, width // 2), dims=(2, 3))
 
 
-def tile(images: Tensor, height: int, width: int) -> Tensor:
-    """Images cut to height x width, or repeated to it as in a pair of mirrors.
-
-    Shape: (B, C, h, w) to (B, C, height, width).
-    """
-
-    def positions(wanted: int, given: int) -> Tensor:
-        index = torch.arange(wanted, device=images.device) % (2 * given)
-        return torch.minimum(index, 2 * given - 1 - index)
-
-    if height <= images.shape[-2] and width <= images.shape[-1]:
-        return images[..., :height, :width]
-    rows, columns = positions(height, images.shape[-2]), positions(width, images.shape[-1])
-    return images[..., rows[:, None], columns]
-
-
 def recolour(content: Tensor, style: Tensor) -> Tensor:
     """The content with the channel means and deviations of the style, clamped to [0, 1].
 
@@ -263,14 +371,6 @@ def check_image_sides(minimum: int, *images: Tensor) -> None:
         height, width = image.shape[-2:]
         if min(height, width) < minimum:
             raise ValueError(f"image sides must be at least {minimum} pixels, got {width}x{height}; use a larger image")
-
-
-def _encoder_level(in_channels: int, out_channels: int, stride: int) -> list[nn.Module]:
-    return [
-        convolution(in_channels, out_channels, stride=stride),
-        nn.InstanceNorm2d(out_channels, affine=True),
-        nn.ReLU(inplace=True),
-    ]
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:

@@ -28,6 +28,22 @@ def adaptive_instance_normalization(features: Tensor, mean: Tensor, deviation: T
     return (features - own_mean) / own_deviation * deviation + mean
 
 
+def tile(images: Tensor, height: int, width: int) -> Tensor:
+    """Images cut to height x width, or repeated to it as in a pair of mirrors.
+
+    Shape: (B, C, h, w) to (B, C, height, width).
+    """
+
+    def positions(wanted: int, given: int) -> Tensor:
+        index = torch.arange(wanted, device=images.device) % (2 * given)
+        return torch.minimum(index, 2 * given - 1 - index)
+
+    if height <= images.shape[-2] and width <= images.shape[-1]:
+        return images[..., :height, :width]
+    rows, columns = positions(height, images.shape[-2]), positions(width, images.shape[-1])
+    return images[..., rows[:, None], columns]
+
+
 class SelfAttention(nn.Module):
     """Self-attention over positions, added with a learned gain that starts at 0.
 

@@ -93,31 +93,14 @@ class ManualTask(L.LightningModule):
         turn = (self.global_step + 1) // every
         if turn % self.accumulate:
             return {}
-        optimizer = self.optimizer(name)
-        factor = self.lr_schedule(self.global_step)
-        for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
-        limit = math.inf if self.gradient_clip_norm is None else self.gradient_clip_norm
-        norm = nn.utils.clip_grad_norm_(self.trained_by(name), limit)
+        optimizer = self._at_learning_rate(name)
+        norm = self._clip_gradient(name)
         if norm.isfinite():  # the same on all ranks, since gradients are averaged before
             optimizer.step()
         else:
             self._count_skipped(name, norm)
         optimizer.zero_grad()
         return {f"{name}_gradient_norm": norm}
-
-    def _count_skipped(self, name: str, norm: Tensor) -> None:
-        self.skipped_updates += 1
-        if self.skipped_updates > self.skip_limit:
-            raise FloatingPointError(
-                f"step {self.global_step}: the gradient of the {name} has a norm of {float(norm)}, and "
-                f"{self.skip_limit} updates were skipped for that before (task.skip_limit); lower the learning rate, "
-                "set task.gradient_clip_norm lower, or look for a loss weight that is too large"
-            )
-        rank_zero_warn(
-            f"step {self.global_step}: the gradient of the {name} has a norm of {float(norm)}; its update is skipped "
-            f"({self.skipped_updates} so far, the run ends at more than {self.skip_limit})"
-        )
 
     def weigh(self, name: str, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> tuple[Tensor, Logs]:
         """The objective of the named network: the weighted sum of the terms, and what there is to log of them."""
@@ -140,6 +123,60 @@ class ManualTask(L.LightningModule):
             norms[term] = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
         total = torch.stack(list(norms.values())).sum()
         return {f"gradient_share/{term}": norm / total for term, norm in norms.items()}
+
+    def minimize(self, name: str, objective: Callable[[], Tensor]) -> Logs:
+        """One optimizer step of the named network that may evaluate its objective several times, as L-BFGS does.
+
+        Returns what there is to log, as :meth:`update`, of the first evaluation.
+        Raises: ValueError with an accumulation, which has no meaning for such a step; FloatingPointError if the
+        objective is not finite, since such an optimizer remembers what it has seen.
+        """
+        if self.accumulate > 1:
+            raise ValueError(f"task.accumulate must be 1 for {type(self).__name__}, got {self.accumulate}")
+        optimizer = self._at_learning_rate(name)
+        logs: Logs = {}
+
+        def evaluate() -> float:
+            optimizer.zero_grad()
+            loss = objective()
+            if not loss.isfinite():
+                raise FloatingPointError(
+                    f"step {self.global_step}: the objective of the {name} is {float(loss.detach())}; lower the "
+                    "learning rate, or look for a loss weight that is too large"
+                )
+            self.manual_backward(loss)
+            logs.setdefault(f"{name}_gradient_norm", self._clip_gradient(name))
+            return float(loss.detach())
+
+        optimizer.step(evaluate)
+        optimizer.zero_grad()
+        return logs
+
+    def _count_skipped(self, name: str, norm: Tensor) -> None:
+        self.skipped_updates += 1
+        if self.skipped_updates > self.skip_limit:
+            raise FloatingPointError(
+                f"step {self.global_step}: the gradient of the {name} has a norm of {float(norm)}, and "
+                f"{self.skip_limit} updates were skipped for that before (task.skip_limit); lower the learning rate, "
+                "set task.gradient_clip_norm lower, or look for a loss weight that is too large"
+            )
+        rank_zero_warn(
+            f"step {self.global_step}: the gradient of the {name} has a norm of {float(norm)}; its update is skipped "
+            f"({self.skipped_updates} so far, the run ends at more than {self.skip_limit})"
+        )
+
+    def _at_learning_rate(self, name: str) -> Optimizer:
+        """The optimizer of a network, with the learning rate of this step."""
+        optimizer = self.optimizer(name)
+        factor = self.lr_schedule(self.global_step)
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
+        return optimizer
+
+    def _clip_gradient(self, name: str) -> Tensor:
+        """Clip the gradient of a network to the norm that is set; returns the norm that it had."""
+        limit = math.inf if self.gradient_clip_norm is None else self.gradient_clip_norm
+        return nn.utils.clip_grad_norm_(self.trained_by(name), limit)
 
     def finish_step(self, logs: Mapping[str, Tensor | float], progress: Iterable[str] = ()) -> None:
         """Log under ``train/`` and count the step. The last line of every ``training_step``."""

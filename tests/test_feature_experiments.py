@@ -1,0 +1,64 @@
+"""The systems that work in the features of an encoder, as experiments: they run, resume, stylize and learn."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from runs import TINY, difference, make_images, scumble_here
+
+from scumble.checkpoint import checkpoint_path, load_generator, load_task, read_checkpoint
+from scumble.images import read_image, write_image
+from scumble.stylize import stylize
+
+# What makes the networks of each experiment small; the encoder is the shipped one, which is.
+SMALL_TASK = ("debug=tiny", "data=folders", "logger=csv", "discriminator.width=8", "discriminator.layers=2")
+EXPERIMENTS = {
+    "adain": ("experiment=adain",),
+    "wct": ("experiment=vgg_fusion", "fusion=wct"),
+    "attention": ("experiment=vgg_fusion", "fusion=attention", "generator.layers=[relu4_1]"),
+    "channel_swap": ("experiment=channel_swap",),
+    "dual_encoder": ("experiment=dual_encoder", "generator.width=8", "generator.residual_blocks=1"),
+    "style_gan": ("experiment=style_gan", *TINY[2:4]),
+    "wgan_gp": ("experiment=wgan_gp", *TINY[2:4]),
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    root = tmp_path_factory.mktemp("images")
+    content, style = make_images(root / "content", 4, seed=1), make_images(root / "style", 3, seed=2)
+    return [f"data.content={content}", f"data.style={style}"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_resumes_exactly_and_stylizes_any_size(tmp_path: Path, images: list[str], name: str) -> None:
+    overrides = [*EXPERIMENTS[name], *SMALL_TASK, *images, "optimizer.lr_schedule.end=1.0"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    scumble_here("train", *overrides, "steps=4", f"run_dir={whole}", cwd=tmp_path)
+    scumble_here("train", *overrides, "steps=2", f"run_dir={parts}", cwd=tmp_path)
+    scumble_here("train", f"run_dir={parts}", "resume=true", "steps=4", cwd=tmp_path)
+    first, second = (read_checkpoint(checkpoint_path(run, 4)) for run in (whole, parts))
+    for key in ("state_dict", "optimizer_states"):
+        assert difference(first[key], second[key]) == [], key
+    assert not any(".encoder." in key for key in first["state_dict"]), "the frozen encoder is not saved"
+
+    for file, size in (("photo", (37, 61)), ("painting", (40, 24))):
+        write_image(torch.rand(3, *size), tmp_path / f"{file}.png")
+    assert stylize([tmp_path / "photo.png"], [tmp_path / "painting.png"], whole, tmp_path / "out") == {}
+    assert read_image(tmp_path / "out" / "photo.png").shape == (3, 37, 61)
+    content, style = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(load_generator(whole)(content, style), load_task(whole)(content, style))
+
+
+def test_the_terms_of_an_experiment_are_those_of_its_formula(tmp_path: Path, images: list[str]) -> None:
+    expected = {
+        "adain": {"content", "style", "total_variation", "identity"},
+        "style_gan": {"adversarial", "content", "style", "total_variation", "cycle"},
+    }
+    for name, terms in expected.items():
+        overrides = [*EXPERIMENTS[name], *SMALL_TASK, *images, "steps=1", f"run_dir={tmp_path / name}"]
+        scumble_here("train", *overrides, cwd=tmp_path)
+        header = (tmp_path / name / "metrics.csv").read_text().splitlines()[0].split(",")
+        assert {key.removeprefix("train/weight/") for key in header if "weight/" in key} == terms
+        assert ("train/discriminator" in header) == ("adversarial" in terms)
