@@ -6,16 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scumble.losses.adversarial import AdversarialLoss, accuracies
+from scumble.losses.adversarial import AdversarialLoss
 from scumble.losses.contrastive import patch_nce_loss
-from scumble.networks.layers import Frozen
 from scumble.networks.projection import PatchProjection, random_positions
 from scumble.schedules import Schedule
-from scumble.tasks.manual import Logs, LossWeights, ManualTask
+from scumble.tasks.adversarial import AdversarialTask
+from scumble.tasks.manual import Logs
 from scumble.tasks.measures import perceptual_distances
 
 
-class ContrastiveTranslation(ManualTask):
+class ContrastiveTranslation(AdversarialTask):
     """G(content) is stylized; D tells paintings from stylized images; codes of patches tie them to the content.
 
     Terms: ``adversarial``; ``contrastive``, the code of a patch of the stylized image is nearer to that of the same
@@ -49,7 +49,7 @@ class ContrastiveTranslation(ManualTask):
         flip_equivariance: bool = False,
         **manual: Any,
     ):
-        super().__init__(**manual)
+        super().__init__(generator, discriminator, perceptual_encoder, adversarial_loss, loss_weights, **manual)
         if not hasattr(generator, "feature_channels"):
             raise ValueError(
                 f"the generator {type(generator).__name__} has no features of content alone (feature_channels and "
@@ -59,12 +59,7 @@ class ContrastiveTranslation(ManualTask):
             raise ValueError(
                 f"task.patches must be at least 2 and task.temperature above 0, got {patches} and {temperature}"
             )
-        self.generator = generator
         self.projection = PatchProjection(generator.feature_channels, code)  # type: ignore[arg-type]
-        self.discriminator = discriminator
-        self.perceptual_encoder = Frozen(perceptual_encoder)
-        self.adversarial_loss = adversarial_loss
-        self.loss_weights = LossWeights(loss_weights, self.terms)
         self.patches, self.temperature = patches, temperature
         self.flip_equivariance = flip_equivariance
 
@@ -88,11 +83,7 @@ class ContrastiveTranslation(ManualTask):
 
         # Discriminator: paintings against stylized images.
         if "adversarial" in weights:
-            with self.toggled_optimizer(self.optimizer("discriminator")):
-                logits = self.discriminator(style), self.discriminator(stylized.detach())
-                loss = self.adversarial_loss.discriminator(*logits)
-                logs |= {"discriminator": loss.detach(), **accuracies(self.adversarial_loss.boundary, *logits)}
-                logs |= self.update("discriminator", loss)
+            logs |= self.update_discriminator(style, stylized)
 
         # Generator and projection: the weighted sum of the terms.
         with self.toggled_optimizer(self.optimizer("generator")):

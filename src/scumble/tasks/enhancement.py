@@ -7,17 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scumble.losses.adversarial import AdversarialLoss, accuracies
 from scumble.losses.perceptual import content_loss
 from scumble.losses.reconstruction import identity_loss
-from scumble.networks.layers import Frozen
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS
-from scumble.schedules import Schedule
-from scumble.tasks.manual import Logs, LossWeights, ManualTask
+from scumble.tasks.adversarial import AdversarialTask
+from scumble.tasks.manual import Logs
 from scumble.tasks.measures import fixed_damage, psnr, ssim
 
 
-class Enhancement(ManualTask):
+class Enhancement(AdversarialTask):
     """G(dark) is enhanced; D tells well-lit photographs (``style``) from enhanced ones.
 
     The ``content`` photographs are seen only through ``damage``, a camera with too little light: training never uses
@@ -35,23 +33,9 @@ class Enhancement(ManualTask):
 
     terms = ("adversarial", "content", "identity")
 
-    def __init__(
-        self,
-        generator: nn.Module,
-        discriminator: nn.Module,
-        perceptual_encoder: nn.Module,
-        adversarial_loss: AdversarialLoss,
-        damage: nn.Module,
-        loss_weights: Mapping[str, float | Schedule],
-        **manual: Any,
-    ):
-        super().__init__(**manual)
-        self.generator = generator
-        self.discriminator = discriminator
-        self.perceptual_encoder = Frozen(perceptual_encoder)
-        self.adversarial_loss = adversarial_loss
+    def __init__(self, damage: nn.Module, **adversarial: Any):
+        super().__init__(**adversarial)
         self.damage = damage
-        self.loss_weights = LossWeights(loss_weights, self.terms)
 
     def forward(self, dark: Tensor) -> Tensor:
         """The enhanced images."""
@@ -68,11 +52,7 @@ class Enhancement(ManualTask):
 
         # Discriminator: well-lit photographs against enhanced ones.
         if "adversarial" in weights:
-            with self.toggled_optimizer(self.optimizer("discriminator")):
-                logits = self.discriminator(style), self.discriminator(enhanced.detach())
-                loss = self.adversarial_loss.discriminator(*logits)
-                logs |= {"discriminator": loss.detach(), **accuracies(self.adversarial_loss.boundary, *logits)}
-                logs |= self.update("discriminator", loss)
+            logs |= self.update_discriminator(style, enhanced)
 
         # Generator: the weighted sum of the terms.
         with self.toggled_optimizer(self.optimizer("generator")):

@@ -6,17 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scumble.losses.adversarial import AdversarialLoss, accuracies
 from scumble.losses.perceptual import content_loss
 from scumble.losses.reconstruction import reconstruction_loss
-from scumble.networks.layers import Frozen
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS
-from scumble.schedules import Schedule
-from scumble.tasks.manual import Logs, LossWeights, ManualTask
+from scumble.tasks.adversarial import AdversarialTask
+from scumble.tasks.manual import Logs
 from scumble.tasks.measures import fixed_damage, psnr
 
 
-class Restoration(ManualTask):
+class Restoration(AdversarialTask):
     """G(damaged) is the photograph before ``damage``; D tells photographs from restored images.
 
     Terms: ``reconstruction`` (mean absolute difference from the photograph), ``content`` (that of perceptual features,
@@ -33,23 +31,9 @@ class Restoration(ManualTask):
 
     terms = ("reconstruction", "content", "adversarial")
 
-    def __init__(
-        self,
-        generator: nn.Module,
-        discriminator: nn.Module,
-        perceptual_encoder: nn.Module,
-        adversarial_loss: AdversarialLoss,
-        damage: nn.Module,
-        loss_weights: Mapping[str, float | Schedule],
-        **manual: Any,
-    ):
-        super().__init__(**manual)
-        self.generator = generator
-        self.discriminator = discriminator
-        self.perceptual_encoder = Frozen(perceptual_encoder)
-        self.adversarial_loss = adversarial_loss
+    def __init__(self, damage: nn.Module, **adversarial: Any):
+        super().__init__(**adversarial)
         self.damage = damage
-        self.loss_weights = LossWeights(loss_weights, self.terms)
 
     def forward(self, damaged: Tensor) -> Tensor:
         """The restored images."""
@@ -65,11 +49,7 @@ class Restoration(ManualTask):
 
         # Discriminator: photographs against restored images.
         if "adversarial" in weights:
-            with self.toggled_optimizer(self.optimizer("discriminator")):
-                logits = self.discriminator(image), self.discriminator(restored.detach())
-                loss = self.adversarial_loss.discriminator(*logits)
-                logs |= {"discriminator": loss.detach(), **accuracies(self.adversarial_loss.boundary, *logits)}
-                logs |= self.update("discriminator", loss)
+            logs |= self.update_discriminator(image, restored)
 
         # Generator: the weighted sum of the terms.
         with self.toggled_optimizer(self.optimizer("generator")):
