@@ -27,7 +27,7 @@ from scumble.networks.perceptual_encoders import (
     vgg19,
     vgg19_normalised,
 )
-from scumble.tasks.distillation import content_distances, style_distances
+from scumble.tasks.distillation import content_distances, gram_distances, style_distances
 
 VGG19_RELUS = [
     f"relu{block}_{index}" for block, depth in enumerate((2, 2, 4, 4, 4), 1) for index in range(1, depth + 1)
@@ -310,9 +310,10 @@ def test_the_shipped_encoder_ranks_distances_as_vgg_does(shared: Path, normalise
                 features.setdefault(layer, []).append(maps)
     ours, theirs = ({layer: torch.cat(maps) for layer, maps in features.items()} for features in (ours, theirs))
     assert len(images) * (len(images) - 1) / 2 >= 100
-    for distances in (content_distances, style_distances):  # summed over the layers, as the losses do
+    least = {content_distances: 0.85, style_distances: 0.93, gram_distances: 0.93}
+    for distances, bound in least.items():  # summed over the layers, as the losses do
         correlation = spearmanr(distances(ours).sum(dim=0), distances(theirs).sum(dim=0)).statistic
-        assert correlation >= 0.9, distances.__name__
+        assert correlation >= bound, distances.__name__
 
 
 def test_the_default_encoder_is_the_shipped_one():
