@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
 from torchvision.models import squeezenet1_1
 
 from scumble.metrics import LPIPS, ImageMetrics
@@ -78,6 +79,52 @@ def test_equal_sets_have_no_distance_and_others_have():
     assert abs(same["frechet_relu4_1"]) < 1e-3
     assert other["frechet_relu4_1"] > same["frechet_relu4_1"] + 1e-3
     assert other["kernel_relu4_1"] > same["kernel_relu4_1"]
+
+
+@pytest.fixture(scope="module")
+def inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights in the layout of torch-fidelity's Inception."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {})
+        state = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict()
+    path = tmp_path_factory.mktemp("inception") / "inception.safetensors"
+    save_file(state, path)
+    return path
+
+
+def test_fid_and_kid_are_torchmetrics_with_the_given_weights(inception: Path, tmp_path: Path):
+    state = load_file(inception)
+    torch.save(state, tmp_path / "inception.pth")
+    real, generated = torch.rand(6, 3, 32, 32), torch.rand(6, 3, 32, 32) ** 2
+    metrics = ImageMetrics(Pixels(), inception=str(inception))
+    metrics.update({"real": real, "generated": generated})
+    found = metrics.compute()
+    expected = FrechetInceptionDistance(normalize=True, feature_extractor_weights_path=str(tmp_path / "inception.pth"))
+    expected.update(real, real=True)
+    expected.update(generated, real=False)
+    assert found["fid"] == pytest.approx(float(expected.compute()), rel=1e-3)
+    assert "kid" in found
+
+
+def test_a_pickle_is_no_weights_of_inception(tmp_path: Path):
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({"weight": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(ValueError, match=r"evil\.pth"):
+        ImageMetrics(Pixels(), inception=str(tmp_path / "evil.pth"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path):
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="not the weights of torch-fidelity's Inception"):
+        ImageMetrics(Pixels(), inception=str(tmp_path / "other.safetensors"))
 
 
 # Distortion

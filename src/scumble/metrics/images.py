@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torchmetrics.functional.image import (
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from scumble.metrics.inception import Inception
 from scumble.metrics.lpips import LPIPS
 from scumble.metrics.spectrum import checkerboard_energy
 from scumble.networks.layers import Frozen
@@ -75,15 +76,16 @@ class ImageMetrics(nn.Module):
         self.lpips = Frozen(lpips) if lpips is not None else None
         with torch.no_grad():
             features = _GivenFeatures(perceptual_encoder(torch.zeros(1, 3, 32, 32))[layer].shape[1])
-        self.distributions, self.inception, self.means = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.inception = Frozen(Inception(inception)) if inception is not None else None
+        self.distributions, self.inception_distances, self.means = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*will save all extracted features in buffer.*")  # a few hundred numbers
             self.distributions[f"frechet_{layer}"] = FrechetInceptionDistance(features)
             self.distributions[f"kernel_{layer}"] = KernelInceptionDistance(features, subsets=1)
             if inception is not None:
-                given: dict[str, Any] = {"normalize": True, "feature_extractor_weights_path": inception}
-                self.inception["fid"] = FrechetInceptionDistance(**given)
-                self.inception["kid"] = KernelInceptionDistance(**given, subsets=1)
+                given = _GivenFeatures(Inception.num_features)
+                self.inception_distances["fid"] = FrechetInceptionDistance(given)
+                self.inception_distances["kid"] = KernelInceptionDistance(given, subsets=1)
 
     @torch.no_grad()
     def update(self, results: Mapping[str, Tensor], variations: Tensor | None = None) -> None:
@@ -103,8 +105,10 @@ class ImageMetrics(nn.Module):
                 features = self.encoder(images[name])[self.layer].mean(dim=(2, 3))
                 for metric in self.distributions.values():
                     metric.update(features, real=real)  # type: ignore[operator]
-                for metric in self.inception.values():
-                    metric.update(images[name], real=real)  # type: ignore[operator]
+                if self.inception is not None:
+                    features = self.inception(images[name])
+                    for metric in self.inception_distances.values():
+                        metric.update(features, real=real)  # type: ignore[operator]
         if "reference" in images:
             for name, values in self._distortion(generated, images["reference"]).items():
                 self._add(name, values)
@@ -141,7 +145,7 @@ class ImageMetrics(nn.Module):
     def compute(self) -> dict[str, float]:
         """The metrics of everything since the last reset; what could not be measured is not among them."""
         found = {name: float(mean.compute()) for name, mean in self.means.items()}  # type: ignore[operator]
-        for name, metric in (*self.distributions.items(), *self.inception.items()):
+        for name, metric in (*self.distributions.items(), *self.inception_distances.items()):
             if isinstance(metric, KernelInceptionDistance):
                 count = min(sum(map(len, features)) for features in (metric.real_features, metric.fake_features))
                 if count < 2:
@@ -156,7 +160,7 @@ class ImageMetrics(nn.Module):
 
     def reset(self) -> None:
         """Forget all images."""
-        for metric in (*self.means.values(), *self.distributions.values(), *self.inception.values()):
+        for metric in (*self.means.values(), *self.distributions.values(), *self.inception_distances.values()):
             metric.reset()  # type: ignore[operator]
 
 
