@@ -30,6 +30,17 @@ def test_denoising_learns(tmp_path: Path) -> None:
     assert last_of(run_dir, "val/psnr") > last_of(run_dir, "val/psnr_damaged") + 2.5
 
 
+# Measured after 80 steps: 19.37 dB. The damaged photographs have 12.63, and would have 18.99 if the holes were grey: so
+# the holes are found and get the mean colour of the photographs, and not yet what stands around them.
+@pytest.mark.slow
+def test_inpainting_learns(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    sizes = ("steps=80", "val_every_n_steps=80", "checkpoint_every_n_steps=80", "threads=1", "logger=csv")
+    scumble("train", "experiment=restoration", "damage=inpainting", *sizes, f"run_dir={run_dir}", cwd=tmp_path)
+    assert last_of(run_dir, "val/psnr_damaged") == pytest.approx(12.63, abs=0.3)
+    assert last_of(run_dir, "val/psnr") > last_of(run_dir, "val/psnr_damaged") + 5.0
+
+
 NAMES = ("astronaut", "chelsea", "china", "motorcycle_left")
 
 
