@@ -60,12 +60,13 @@ def test_a_damage_is_drawn_from_torchs_generator(damage: nn.Module):
 
 
 def test_holes_are_filled_and_nothing_else_is_touched():
-    images, holes = torch.rand(4, 3, 40, 30) * 0.4, Holes(count=2, side=(0.2, 0.4), fill=0.9)
+    images, holes = torch.rand(4, 3, 40, 30) * 0.4, Holes(count=2, side=(0.2, 0.4), fill=(0.9, 0.8, 0.7))
     torch.manual_seed(0)
     mask = holes.mask(images)
     torch.manual_seed(0)
     damaged = holes(images)
-    assert torch.equal(damaged == 0.9, mask.expand_as(images))
+    fill = torch.tensor([0.9, 0.8, 0.7])[:, None, None]
+    assert torch.equal(damaged == fill, mask.expand_as(images))
     assert torch.equal(damaged[~mask.expand_as(images)], images[~mask.expand_as(images)])
     shares = mask.float().mean(dim=(1, 2, 3))
     assert (shares > 0.2 * 0.2 * 0.8).all()  # one hole at least; whole pixels
@@ -187,6 +188,7 @@ def test_low_light_has_eight_bits():
             r"damage\.side must be two numbers, 0 <= least <= most <= 1, got \[0\.1, 1\.5\]",
         ),
         (lambda: Holes(count=0), r"damage\.count must be at least 1, got 0"),
+        (lambda: Holes(fill=(0.5, 0.5)), r"damage\.fill must be a colour of three numbers"),  # type: ignore[arg-type]
         (lambda: LowResolution(1), r"damage\.factor must be at least 2, got 1"),
         (lambda: LowLight(exposure=(0.0, 0.1)), r"exposure and photons above 0"),
     ],

@@ -1,0 +1,106 @@
+"""The tasks from image to image learn what they are for, on the bundled photographs."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from runs import scumble
+from torch import Tensor
+
+from scumble.checkpoint import load_task
+from scumble.data.image_set import center_crop
+from scumble.data.sample import SamplePhotographs
+from scumble.images import read_image, to_float, write_image
+
+TINT = torch.tensor([1.0, 0.65, 0.35])[:, None, None]
+
+
+def last_of(run_dir: Path, name: str) -> float:
+    with (run_dir / "metrics.csv").open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row[name]][-1]
+
+
+# Measured after 200 steps: 22.3 dB from 18.2.
+@pytest.mark.slow
+def test_denoising_learns(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    sizes = ("steps=200", "val_every_n_steps=200", "threads=1", "logger=csv")
+    scumble("train", "experiment=restoration", *sizes, f"run_dir={run_dir}", cwd=tmp_path)
+    assert last_of(run_dir, "val/psnr") > last_of(run_dir, "val/psnr_damaged") + 2.5
+
+
+# Measured after 80 steps: 19.37 dB. The damaged photographs have 12.63, and would have 18.99 if the holes were grey: so
+# the holes are found and get the mean colour of the photographs, and not yet what stands around them.
+@pytest.mark.slow
+def test_inpainting_learns(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    sizes = ("steps=80", "val_every_n_steps=80", "checkpoint_every_n_steps=80", "threads=1", "logger=csv")
+    scumble("train", "experiment=restoration", "damage=inpainting", *sizes, f"run_dir={run_dir}", cwd=tmp_path)
+    assert last_of(run_dir, "val/psnr_damaged") == pytest.approx(12.63, abs=0.3)
+    assert last_of(run_dir, "val/psnr") > last_of(run_dir, "val/psnr_damaged") + 5.0
+
+
+NAMES = ("astronaut", "chelsea", "china", "motorcycle_left")
+
+
+@pytest.fixture
+def tinted(tmp_path: Path) -> Path:
+    """Crops of photographs, and other crops under an orange light: two unpaired sets that differ by a known map."""
+    photographs = SamplePhotographs(photographs=NAMES)
+    photographs.prepare()
+    for index, path in enumerate(photographs.split().train):
+        image = to_float(read_image(path, shorter_side=64))
+        side, image = ("style", TINT * image) if index % 2 else ("content", image)
+        write_image(image, tmp_path / side / f"{index}.png")
+    return tmp_path
+
+
+def untinted() -> Tensor:
+    """The crops of the style set before the light: no generator has seen them."""
+    paths = SamplePhotographs(photographs=NAMES).split().train[1::2]
+    return torch.stack([center_crop(read_image(path, shorter_side=64), 64) for path in paths])
+
+
+TRANSLATIONS = {
+    "cut": ("steps=120",),
+    "cyclegan": ("steps=100", "loss_weights.cycle=3"),
+}
+
+
+# Measured: 0.59 (CUT) and 0.36 (CycleGAN) of the untrained distance, which is 0.137.
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", TRANSLATIONS)
+def test_translation_finds_a_known_map(tmp_path: Path, tinted: Path, experiment: str) -> None:
+    run_dir = tmp_path / "run"
+    sizes = (
+        "threads=1",
+        "logger=csv",
+        "data=folders",
+        f"data.content={tinted / 'content'}",
+        f"data.style={tinted / 'style'}",
+        "data.image_size=32",
+        "data.batch_size=4",
+        "data.validation_pairs=2",
+        "generator.width=8",
+        "generator.residual_blocks=1",
+        "discriminator.width=16",
+        "loss_weights.identity=0",
+        "optimizer.optimizers.discriminator.lr=4e-4",
+    )
+    scumble("train", f"experiment={experiment}", *sizes, *TRANSLATIONS[experiment], f"run_dir={run_dir}", cwd=tmp_path)
+    task, content = load_task(run_dir), untinted()
+    with torch.no_grad():
+        found = (task(content) - TINT * content).abs().mean()
+    untrained = (content - TINT * content).abs().mean()  # a residual generator starts as the identity
+    assert found < 0.75 * untrained
+
+
+# Measured: 18.4 dB after 160 steps, from 12.6; SSIM 0.69 from 0.49.
+@pytest.mark.slow
+def test_enhancement_learns(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    sizes = ("steps=160", "val_every_n_steps=160", "threads=1", "logger=csv", "checkpoint_every_n_steps=160")
+    scumble("train", "experiment=enhancement", *sizes, f"run_dir={run_dir}", cwd=tmp_path)
+    assert last_of(run_dir, "val/psnr") > last_of(run_dir, "val/psnr_dark") + 2.5
+    assert last_of(run_dir, "val/ssim") > last_of(run_dir, "val/ssim_dark") + 0.05
