@@ -23,6 +23,8 @@ from scumble.images import write_image
 TINY = (
     "debug=tiny",
     "data=folders",
+    "data.validation_size=32",
+    "data.validation_pairs=2",
     "generator.width=8",
     "generator.residual_blocks=1",
     "discriminator.width=8",

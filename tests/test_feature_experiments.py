@@ -11,7 +11,15 @@ from scumble.images import read_image, write_image
 from scumble.stylize import stylize
 
 # What makes the networks of each experiment small; the encoder is the shipped one, which is.
-SMALL_TASK = ("debug=tiny", "data=folders", "logger=csv", "discriminator.width=8", "discriminator.layers=2")
+SMALL_TASK = (
+    "debug=tiny",
+    "data=folders",
+    "data.validation_size=32",
+    "data.validation_pairs=2",
+    "logger=csv",
+    "discriminator.width=8",
+    "discriminator.layers=2",
+)
 EXPERIMENTS = {
     "adain": ("experiment=adain",),
     "wct": ("experiment=vgg_fusion", "fusion=wct"),
