@@ -61,7 +61,7 @@ def spread(task: NoiseToImage, held_out: dict[str, Tensor]) -> float:
 def test_the_first_gan_learns_digits(tmp_path: Path, held_out: dict[str, Tensor]) -> None:
     task, untrained = trained(tmp_path, "gan_mlp", 600, *DIGITS)
     found, start = distance_to_digits(task, held_out), distance_to_digits(untrained, held_out)
-    print("gan_mlp", found, start, spread(task, held_out))
+    # Measured: 0.086 of 0.40 untrained, spread 0.73.
     assert found < 0.4 * start
     assert spread(task, held_out) > 0.4
 
@@ -69,7 +69,7 @@ def test_the_first_gan_learns_digits(tmp_path: Path, held_out: dict[str, Tensor]
 def test_the_gan_of_autoencoders_learns_digits(tmp_path: Path, held_out: dict[str, Tensor]) -> None:
     task, untrained = trained(tmp_path, "gan_autoencoder", 200, *DIGITS)
     found, start = distance_to_digits(task, held_out), distance_to_digits(untrained, held_out)
-    print("gan_autoencoder", found, start, spread(task, held_out))
+    # Measured: 0.012 of 0.45 untrained, spread 0.92.
     assert found < 0.4 * start
     assert spread(task, held_out) > 0.4
 
@@ -91,7 +91,7 @@ def test_a_classifier_of_real_digits_knows_the_class_of_conditional_samples(
 
     wanted = torch.arange(200) % 10
     found, start = (accuracy(model.sample(200, SIDE, SIDE, wanted), wanted) for model in (task, untrained))
-    print("cgan", found, start, accuracy(held_out["image"], held_out["label"]))
+    # Measured: 0.91; untrained 0.1.
     assert accuracy(held_out["image"], held_out["label"]) > 0.9
     assert found > 0.6
     assert start < 0.3
@@ -111,7 +111,7 @@ def test_the_variational_autoencoder_beats_the_mean_digit(tmp_path: Path, held_o
     baseline = -float(F.binary_cross_entropy(mean, images, reduction="sum") / len(images))
     with torch.no_grad():
         error = float(F.mse_loss(task(images), images) / F.mse_loss(mean, images))
-    print("vae", elbo(task), baseline, elbo(untrained), error)
+    # Measured: -107.0, the mean digit -116.9, untrained -177; error 0.23.
     assert elbo(task) > baseline + 5 > elbo(untrained)
     assert error < 0.5
 
@@ -141,7 +141,7 @@ def test_dcgan_comes_near_to_paintings(tmp_path: Path) -> None:
     task, untrained = trained(tmp_path, "dcgan", 250, *narrow, *small)
     images = paintings("pointillism", 12, 32)
     found, start = style_distance(task, images, 32), style_distance(untrained, images, 32)
-    print("dcgan", found, start)
+    # Measured: 4.9 of 12.3 untrained.
     assert found < 0.6 * start
 
 
