@@ -99,7 +99,7 @@ MISTAKES = {
         ["+loss_weights.stile=3"],
         "unknown loss term 'stile' in loss_weights; accepted: adversarial, content, style",
     ),
-    "unknown choice": (["generator=unet"], "residual_attention"),
+    "unknown choice": (["generator=transformer"], "residual_attention"),
     "image too small for the discriminator": (["data.image_size=6"], "image sides"),
     "missing folder": (["data.content=nowhere"], "nowhere"),
     "missing weights": (["perceptual_encoder=vgg19", "~perceptual_encoder.weights"], "perceptual_encoder.weights"),

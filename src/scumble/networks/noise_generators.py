@@ -94,7 +94,7 @@ class AutoencoderGenerator(NoiseGenerator):
     """decoder(encoder(noise)), where the noise is an image.
 
     The encoder of :class:`ConvolutionalEncoder` turns a noise image into a code of ``code`` numbers, the decoder of
-    DCGAN the code into an image of the same size.
+    DCGAN the code, normalized over the batch, into an image of the same size.
     Shape: noise (B, channels, image_size, image_size); returns the same shape.
     """
 
@@ -110,6 +110,8 @@ class AutoencoderGenerator(NoiseGenerator):
         super().__init__()
         self.image_size, self.channels = image_size, channels
         self.encoder = ConvolutionalEncoder(code, image_size, channels, width, None, kernel_size, slope)
+        # An encoder averages noise away: without this all codes, and soon all images, are nearly the same.
+        self.normalize = nn.BatchNorm1d(code, affine=False)
         self.decoder = ConvolutionalDecoder(code, image_size, channels, width, kernel_size, slope)
 
     def noise_shape(self, height: int, width: int) -> tuple[int, ...]:
@@ -117,7 +119,7 @@ class AutoencoderGenerator(NoiseGenerator):
         return (self.channels, self.image_size, self.image_size)
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        return to_unit_range(self.decoder(self.encoder(noise)))
+        return to_unit_range(self.decoder(self.normalize(self.encoder(noise))))
 
 
 class TextureGenerator(NoiseGenerator):
