@@ -78,14 +78,16 @@ LEARNING = (
 )  # fmt: skip
 
 # The style distance at the end as a share of that of the untouched photographs, and of that after 30 steps.
-# Measured: adain 7.4 after 11.5, wct 5.6 after 7.4. Other experiments need longer runs than a test should take.
-SHARES = {"adain": (0.9, 0.8), "wct": (0.8, 0.9)}
+# Measured: 13.1 untouched; adain 7.4 after 11.5, wct 5.6 after 7.4, style_gan 7.1 after 8.3, dual_encoder 8.8 after 8.8
+# (at step 60). wgan_gp begins at recoloured photographs and does not get below them in so few steps.
+SHARES = {"adain": (0.75, 0.8), "wct": (0.6, 0.9), "style_gan": (0.7, 0.95), "dual_encoder": (0.85, 1.2)}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHARES)
 def test_an_experiment_learns_the_style_of_held_out_pairs(tmp_path: Path, name: str) -> None:
-    scumble("train", *EXPERIMENTS[name], *LEARNING, f"run_dir={tmp_path / 'run'}", cwd=tmp_path)
+    choice = [word for word in EXPERIMENTS[name] if not word.startswith("generator.")]  # at its full width
+    scumble("train", *choice, *LEARNING, f"run_dir={tmp_path / 'run'}", cwd=tmp_path)
     with (tmp_path / "run" / "metrics.csv").open() as file:
         distances = [float(row["val/style_distance"]) for row in csv.DictReader(file) if row["val/style_distance"]]
     of_untouched, of_first = SHARES[name]
