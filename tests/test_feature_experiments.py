@@ -78,9 +78,9 @@ LEARNING = (
 )  # fmt: skip
 
 # The style distance at the end as a share of that of the untouched photographs, and of that after 30 steps.
-# Measured: 13.1 untouched; adain 7.4 after 11.5, wct 5.6 after 7.4, style_gan 7.1 after 8.3, dual_encoder 8.8 after 8.8
-# (at step 60). wgan_gp begins at recoloured photographs and does not get below them in so few steps.
-SHARES = {"adain": (0.75, 0.8), "wct": (0.6, 0.9), "style_gan": (0.7, 0.95), "dual_encoder": (0.85, 1.2)}
+# 13.1 untouched; adain 7.4 after 11.5, wct 5.6 after 7.4, style_gan 7.1 after 8.3, dual_encoder 8.0 after 8.8.
+# wgan_gp begins at recoloured photographs and does not get below them in so few steps.
+SHARES = {"adain": (0.75, 0.8), "wct": (0.6, 0.9), "style_gan": (0.7, 0.95), "dual_encoder": (0.75, 1.0)}
 
 
 @pytest.mark.slow
