@@ -122,12 +122,13 @@ def test_a_generator_leaves_no_checkerboard(generator: nn.Module):
     if isinstance(generator, AdaIN):
         nn.init.constant_(generator.decoder[-1].bias, 0.5)
     with torch.no_grad():
-        stylized = generator(torch.full((1, 3, 32, 32), 0.4).double(), torch.full((1, 3, 32, 32), 0.7).double())
+        stylized = generator(torch.full((1, 3, 256, 256), 0.4).double(), torch.full((1, 3, 32, 32), 0.7).double())
+    stylized = stylized[..., 96:160, 96:160]  # where nobody sees the borders, which some encoders pad with zeros
     # Only the colours of a flat image may change in a flat style, which has no texture to lay in: a transposed
     # convolution would print its grid on it.
-    spectrum = torch.fft.rfft2(stylized - stylized.mean(dim=(2, 3), keepdim=True)).abs() / 32**2
-    assert spectrum[..., 16, :].max() < 1e-5
-    assert spectrum[..., :, 16].max() < 1e-5
+    spectrum = torch.fft.rfft2(stylized - stylized.mean(dim=(2, 3), keepdim=True)).abs() / 64**2
+    assert spectrum[..., 32, :].max() < 1e-5
+    assert spectrum[..., :, 32].max() < 1e-5
 
 
 @pytest.mark.parametrize("name", GENERATORS)

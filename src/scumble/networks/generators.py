@@ -336,12 +336,23 @@ def adain_decoder(channels: int) -> nn.Sequential:
     def upsample() -> nn.Module:
         return nn.Upsample(scale_factor=2, mode="nearest")
 
-    return nn.Sequential(
+    decoder = nn.Sequential(
         *block(channels, half), upsample(),
         *block(half, half), *block(half, half), *block(half, half), *block(half, quarter), upsample(),
         *block(quarter, quarter), *block(quarter, eighth), upsample(),
         *block(eighth, eighth), nn.ReflectionPad2d(1), nn.Conv2d(eighth, 3, 3),
     )  # fmt: skip
+    convolutions = [layer for layer in decoder if isinstance(layer, nn.Conv2d)]
+    for layer in convolutions:
+        assert layer.bias is not None
+        nn.init.kaiming_normal_(layer.weight)  # torch's own initialization lets a signal fade over nine layers
+        nn.init.zeros_(layer.bias)
+    last = convolutions[-1]
+    assert last.bias is not None
+    with torch.no_grad():  # training begins at a grey image of little contrast
+        last.weight.mul_(0.1)
+        last.bias.fill_(0.5)
+    return decoder
 
 
 def texture_of(features: Tensor, window: int) -> Tensor:

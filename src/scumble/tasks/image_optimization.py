@@ -71,8 +71,8 @@ class ImageOptimization(ManualTask):
             raise ValueError(f"task.start must be one of {', '.join(self.starts)}, got {start!r}")
         if "images" not in optimizers:
             raise ValueError(
-                f"task.optimizers must have one named images, got {', '.join(optimizers)}; set optimizer=adam_images "
-                "or optimizer=lbfgs_images"
+                f"task.optimizers must have one named images, got {', '.join(optimizers)}; "
+                "set optimizer=adam_images or optimizer=lbfgs_images"
             )
         if levels < 1 or steps_per_level < 1:
             raise ValueError(
