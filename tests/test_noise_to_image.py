@@ -11,7 +11,7 @@ import torch
 from runs import difference, make_images, scumble_here
 from torch import Tensor, nn
 
-from scumble.checkpoint import checkpoint_path, read_checkpoint
+from scumble.checkpoint import CheckpointError, checkpoint_path, load_generator, read_checkpoint
 from scumble.images import read_image
 from scumble.losses.adversarial import BCE
 from scumble.networks.image_discriminators import DenseDiscriminator
@@ -210,3 +210,15 @@ def test_the_elbo_is_below_the_likelihood_of_a_known_model() -> None:
     prior = torch.distributions.Normal(torch.zeros(()), torch.ones(()))
     expected = torch.distributions.kl_divergence(posterior, prior).sum(dim=1).mean()
     torch.testing.assert_close(terms["kl"], expected, atol=1e-6, rtol=1e-4)
+
+
+def test_a_generator_from_noise_can_be_measured_but_does_not_stylize(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = scumble_here("train", "experiment=gan_mlp", *DIGITS, *SHORT, f"run_dir={run}", cwd=tmp_path)
+    assert "measure:  scumble evaluate" in result.stdout
+    assert "stylize:" not in result.stdout
+    with pytest.raises(CheckpointError, match="makes images from noise, and takes no photograph to stylize"):
+        load_generator(run)
+    measured = scumble_here("evaluate", f"run_dir={run}", "data.validation_images=8", cwd=tmp_path)
+    assert "| frechet_relu4_1 |" in measured.stdout
+    assert "| diversity_relu4_1 |" in measured.stdout

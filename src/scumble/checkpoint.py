@@ -160,6 +160,8 @@ def load_generator(model: str | Path | Checkpoint, trust: Sequence[str] = ()) ->
     if "generator" not in task or name is None:
         raise CheckpointError(f"{path}: is of the task {task['_target_']}, which has no generator of stylized images")
     generator: nn.Module = instantiate_untrusted(task["generator"], trust)
+    if hasattr(generator, "noise_shape"):
+        raise CheckpointError(f"{path}: its generator makes images from noise, and takes no photograph to stylize")
     prefix = f"{name}."
     _load_weights(generator, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, path)
     return generator.eval().requires_grad_(False)

@@ -92,7 +92,7 @@ def train(config: DictConfig) -> dict[str, float]:
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
-        tell_what_next(run_dir, plain)
+        tell_what_next(run_dir, plain, task)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
@@ -178,15 +178,18 @@ def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Checkpoint | No
     return checkpoint
 
 
-def tell_what_next(run_dir: Path, config: dict[str, Any]) -> None:
+def tell_what_next(run_dir: Path, config: dict[str, Any], task: L.LightningModule) -> None:
     """Print where the run is and what to do with it."""
     folder = _short(run_dir)
     grids = sorted((run_dir / "grids").glob("*.png"))
     print(f"\nThe run is in {folder}")
     if grids:
         print(f"  look:     {_short(grids[-1])}")
-    if "generator" in config["task"]:
+    generator = getattr(task, "generator", None)
+    if generator is not None and not hasattr(generator, "noise_shape"):
         print(f"  stylize:  scumble stylize PHOTO --style PAINTING --model {folder} --output stylized/")
+    if isinstance(task, HasResults):
+        print(f"  measure:  scumble evaluate run_dir={folder}")
     print(f"  go on:    scumble train run_dir={folder} resume=true steps={2 * config['steps']}")
     print("  sweep:    scumble train -m loss_weights.style=5,10,20")
     if any((run_dir / "wandb").glob("offline-run-*")):
