@@ -31,7 +31,7 @@ from scumble.config import CONFIG_FOLDER
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
-    path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))) if path.exists()
+    path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))) if path.exists()
 ]
 
 NOT_RUN = {
@@ -88,6 +88,11 @@ def commands() -> list[Command]:
                     text = re.sub(r"(^|\s)#.*", "", line).strip()
                     if text:
                         found.append(Command(document.name, block.line + number, re.sub(r"\s+", " ", text)))
+        if document.parent.name == "catalogue":  # its pages give commands within lines as well
+            text = document.read_text()
+            for match in re.finditer(r"`(scumble [^`]+)`", text):
+                line = text[: match.start()].count("\n") + 1
+                found.append(Command(document.name, line, re.sub(r"\s+", " ", match[1])))
     return found
 
 
@@ -178,7 +183,7 @@ def test_command_runs(command: Command, placeholder: Callable[[str], str], folde
 def tiny(arguments: Sequence[str], cwd: Path) -> list[str]:
     """The arguments of ``scumble train`` for a run of two steps; of a resumed run, for one step more."""
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument and not argument.startswith("-"))
-    kept = [argument for argument in arguments if argument.split("=", 1)[0] not in TINY]
+    kept = [word for word in arguments if word.split("=", 1)[0] not in TINY or word == "data.batch_size=1"]
     if given.get("resume") == "true":
         return [*kept, f"steps={max(list_checkpoints(cwd / given['run_dir']), default=0) + 1}"]
     small = {"steps": "2", "data.image_size": "32"}
