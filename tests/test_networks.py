@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from scumble.images import read_image, to_float
 from scumble.losses.perceptual import channel_moments
 from scumble.networks.discriminators import MultiscaleDiscriminator, PatchDiscriminator
-from scumble.networks.generators import AdaIN, ResidualAttention, recolour
+from scumble.networks.generators import AdaIN, ResidualAttention, recolour, shuffle_blocks, texture_of
 from scumble.networks.layers import Frozen, SelfAttention, adaptive_instance_normalization, convolution
 from scumble.networks.perceptual_encoders import DistilledEncoder, random_encoder, vgg19_normalised
 
@@ -439,3 +439,35 @@ def test_a_deep_copy_shares_the_frozen_network_only():
     assert copy.frozen.network is owner.frozen.network
     assert copy.frozen is not owner.frozen
     assert copy.head.weight is not owner.head.weight
+
+
+# The texture of a style
+
+
+@pytest.mark.parametrize(("height", "width", "block"), [(8, 8, 2), (32, 48, 16), (37, 51, 16), (4, 4, 16), (5, 2, 1)])
+def test_blocks_change_places_and_none_stays(height: int, width: int, block: int):
+    maps = torch.arange(2.0 * height * width).reshape(1, 2, height, width)
+    shuffled = shuffle_blocks(maps, block)
+    assert shuffled.shape == maps.shape
+    assert not (shuffled == maps).any()
+    assert torch.equal(shuffle_blocks(maps, block), shuffled), "always in the same way"
+    if height % block == width % block == 0:
+        assert torch.equal(shuffled.flatten().sort().values, maps.flatten())
+        size = min(block, height // 2, width // 2)
+        inside = shuffled[..., :size, :size]  # a block is whole: its neighbours are those that it had
+        assert torch.equal(inside - inside[..., :1, :1], maps[..., :size, :size] - maps[..., :1, :1])
+
+
+def test_texture_is_of_even_strength():
+    """A frame around a painting is not as much stronger than the strokes in it as it was."""
+    torch.manual_seed(0)
+    painting = 0.5 + 0.01 * torch.randn(1, 1, 64, 64)
+    painting[..., :4] += 1.0
+    texture = texture_of(painting, window=7, block=16)
+    detail = painting - F.avg_pool2d(painting, 7, stride=1, padding=3, count_include_pad=False)
+    before, after = (maps.abs().amax() / maps.abs().median() for maps in (detail, texture))
+    assert after < before / 4
+
+
+def test_a_flat_style_has_no_texture():
+    assert texture_of(torch.full((1, 3, 32, 32), 0.7), window=7, block=16).abs().max() < 1e-4

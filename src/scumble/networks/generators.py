@@ -38,7 +38,8 @@ class StyleEncoder(nn.Module):
         for level, block in enumerate(self.blocks):
             hidden = block(hidden)
             moments += [moment.flatten(1) for moment in channel_moments(hidden)]
-            textures.append(texture_of(hidden, window=max(3, 7 - 2 * level)))  # 7, 10 and 12 pixels
+            # Finer than 7, 10 and 12 pixels, in blocks of 16 pixels at every level.
+            textures.append(texture_of(hidden, window=max(3, 7 - 2 * level), block=16 >> level))
         return self.code(torch.cat(moments, dim=1)), textures
 
 
@@ -355,17 +356,41 @@ def adain_decoder(channels: int) -> nn.Sequential:
     return decoder
 
 
-def texture_of(features: Tensor, window: int) -> Tensor:
-    """What is finer than ``window`` positions in every channel, with a deviation of 1, shifted by half the image.
+def texture_of(features: Tensor, window: int, block: int) -> Tensor:
+    """What is finer than ``window`` positions in every channel, of even strength, in blocks that have changed places.
 
-    Shape: (B, C, H, W) to the same. The shift keeps the style's details from lying where they were: a photograph in its
-    own style must not find its edges in the texture.
+    Shape: (B, C, H, W) to the same; blocks of ``block`` x ``block`` positions. What texture is must not say what the
+    painting shows: its figures and its frame would shine through. So the detail is divided by its deviation nearby,
+    which makes the edge of a frame no stronger than a brush stroke, and no block of it lies where it was.
+    """
+    detail = features - _smooth(features, window)
+    energy = F.avg_pool2d(detail.square(), max(1, window // 2), ceil_mode=True)
+    # Where there is nothing but a flat area, a tenth of the energy of the whole image keeps noise from growing.
+    nearby = _smooth(energy, 5) + 0.1 * energy.mean(dim=(2, 3), keepdim=True) + 1e-3
+    deviation = F.interpolate(nearby, detail.shape[-2:], mode="bilinear").sqrt()
+    return shuffle_blocks(detail / deviation, block)
+
+
+def shuffle_blocks(features: Tensor, block: int) -> Tensor:
+    """The blocks of a map in another order, which depends on their number alone; none stays where it was.
+
+    Shape: (B, C, H, W) to the same. What is left over at the right and at the bottom is filled as in a mirror.
     """
     height, width = features.shape[-2:]
-    smooth = F.avg_pool2d(features, window, stride=1, padding=window // 2, count_include_pad=False)
-    detail = features - smooth
-    _, deviation = channel_moments(detail, eps=1e-3)
-    return (detail / deviation).roll((height // 2, width // 2), dims=(2, 3))
+    block = max(1, min(block, height // 2, width // 2))
+    down, right = height // block, width // block
+    if down * right < 2:
+        return features
+    blocks = F.unfold(features[..., : down * block, : right * block], block, stride=block)
+    # One cycle through all blocks in a random order. CPU numbers, so that it is the same on every device.
+    order = torch.randperm(down * right, generator=torch.Generator().manual_seed(0))
+    source = torch.empty_like(order).scatter_(0, order, order.roll(1)).to(features.device)
+    shuffled = F.fold(blocks[..., source], (down * block, right * block), block, stride=block)
+    return tile(shuffled, height, width)
+
+
+def _smooth(features: Tensor, window: int) -> Tensor:
+    return F.avg_pool2d(features, window, stride=1, padding=window // 2, count_include_pad=False)
 
 
 def recolour(content: Tensor, style: Tensor) -> Tensor:
