@@ -204,8 +204,8 @@ def test_a_generator_without_features_is_refused_by_name():
 
 @pytest.mark.parametrize("make", [cycle_gan, contrastive])
 def test_a_misspelt_term_fails_by_name(make: partial[nn.Module]):
-    with pytest.raises(ValueError, match=r"unknown loss term 'cicle' in loss_weights; accepted: adversarial, "):
-        make(loss_weights={"cicle": 1.0})
+    with pytest.raises(ValueError, match=r"unknown loss term 'zycle' in loss_weights; accepted: adversarial, "):
+        make(loss_weights={"zycle": 1.0})
 
 
 def restoration(**weights: float) -> Restoration:

@@ -357,17 +357,14 @@ def adain_decoder(channels: int) -> nn.Sequential:
 
 
 def texture_of(features: Tensor, window: int, block: int) -> Tensor:
-    """What is finer than ``window`` positions in every channel, of even strength, in blocks that have changed places.
+    """What is finer than ``window`` positions in every channel, with a deviation of 1, in blocks that changed places.
 
     Shape: (B, C, H, W) to the same; blocks of ``block`` x ``block`` positions. What texture is must not say what the
-    painting shows: its figures and its frame would shine through. So the detail is divided by its deviation nearby,
-    which makes the edge of a frame no stronger than a brush stroke, and no block of it lies where it was.
+    painting shows, or its figures shine through, and a photograph in its own style finds its edges there: so no block
+    lies where it was.
     """
-    detail = features - _smooth(features, window)
-    energy = F.avg_pool2d(detail.square(), max(1, window // 2), ceil_mode=True)
-    # Where there is nothing but a flat area, a tenth of the energy of the whole image keeps noise from growing.
-    nearby = _smooth(energy, 5) + 0.1 * energy.mean(dim=(2, 3), keepdim=True) + 1e-3
-    deviation = F.interpolate(nearby, detail.shape[-2:], mode="bilinear").sqrt()
+    detail = features - F.avg_pool2d(features, window, stride=1, padding=window // 2, count_include_pad=False)
+    _, deviation = channel_moments(detail, eps=1e-3)
     return shuffle_blocks(detail / deviation, block)
 
 
@@ -387,10 +384,6 @@ def shuffle_blocks(features: Tensor, block: int) -> Tensor:
     source = torch.empty_like(order).scatter_(0, order, order.roll(1)).to(features.device)
     shuffled = F.fold(blocks[..., source], (down * block, right * block), block, stride=block)
     return tile(shuffled, height, width)
-
-
-def _smooth(features: Tensor, window: int) -> Tensor:
-    return F.avg_pool2d(features, window, stride=1, padding=window // 2, count_include_pad=False)
 
 
 def recolour(content: Tensor, style: Tensor) -> Tensor:
