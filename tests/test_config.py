@@ -105,7 +105,10 @@ def test_nothing_is_made_when_only_the_last_target_is_refused(tmp_path: Path, mo
 
 
 def test_the_error_names_the_key_and_how_to_trust():
-    with pytest.raises(UntrustedConfigError, match=r"^a\.b\.1\._target_: my\.thing\.Net .*trust=\[my\]$"):
+    with pytest.raises(
+        UntrustedConfigError,
+        match=r"^a\.b\.1\._target_: my\.thing\.Net .*trust=\[my\] for scumble train, --trust my for scumble",
+    ):
         check_trust({"a": {"b": [0, {"_target_": "my.thing.Net"}]}})
 
 
