@@ -82,13 +82,13 @@ def test_the_terms_of_an_experiment_are_those_of_its_formula(tmp_path: Path, ima
 
 LEARNING = (
     "data.image_size=48", "data.batch_size=2", "data.validation_size=64", "data.validation_pairs=8",
-    "threads=1", "steps=90", "val_every_n_steps=30", "checkpoint_every_n_steps=90", "logger=csv",
+    "threads=1", "steps=150", "val_every_n_steps=30", "checkpoint_every_n_steps=150", "logger=csv",
 )  # fmt: skip
 
 # The style distance at the end as a share of that of the untouched photographs, and of that after 30 steps.
-# 13.1 untouched; adain 7.4 after 11.5, wct 5.6 after 7.4, style_gan 7.1 after 8.3, dual_encoder 8.0 after 8.8.
+# Measured for the dual encoder: 9.7 after 13.9 at step 30, 14.0 untouched; the others come further in 90 steps.
 # wgan_gp begins at recoloured photographs and does not get below them in so few steps.
-SHARES = {"adain": (0.75, 0.8), "wct": (0.6, 0.9), "style_gan": (0.7, 0.95), "dual_encoder": (0.75, 1.0)}
+SHARES = {"adain": (0.75, 0.8), "wct": (0.6, 0.9), "style_gan": (0.7, 0.95), "dual_encoder": (0.85, 0.9)}
 
 
 @pytest.mark.slow
