@@ -90,7 +90,7 @@ def commands() -> list[Command]:
                         found.append(Command(document.name, block.line + number, re.sub(r"\s+", " ", text)))
         if document.parent.name == "catalogue":  # its pages give commands within lines as well
             text = document.read_text()
-            for match in re.finditer(r"`(scumble [^`]+)`", text):
+            for match in re.finditer(r"`(scumble \w+ [^`]+)`", text):
                 line = text[: match.start()].count("\n") + 1
                 found.append(Command(document.name, line, re.sub(r"\s+", " ", match[1])))
     return found
