@@ -27,7 +27,7 @@ from scumble.checkpoint import (
 from scumble.config import check_trust, instantiate, instantiate_untrusted
 from scumble.data.module import EndlessData
 from scumble.files import atomic_write
-from scumble.metrics.images import HasResults, HasVariations, ImageMetrics
+from scumble.metrics.images import HasResults, ImageMetrics
 
 CONFIG_NAME = "config.yaml"
 # Below it a Frechet distance is mostly bias; the literature uses 50,000 and calls 5,000 few.
@@ -118,7 +118,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     batches = DataLoader(data.validation_set(), batch_size=data.validation_batch_size)
     images = 0
     for batch in track(batches, "Measuring", disable=not sys.stderr.isatty()):
-        metrics.update(task.results(batch), task.variations(batch) if isinstance(task, HasVariations) else None)
+        metrics.update_from(task, batch)
         images += len(next(iter(batch.values())))
     found = metrics.compute()
     report = {
@@ -134,7 +134,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         file.write(json.dumps(report, indent=2).encode())
     print(f"{checkpoint.path}, {images} images\n\n| metric | value |\n| --- | --- |")
     print("\n".join(f"| {name} | {value:.5g} |" for name, value in sorted(found.items())))
-    if images < FEW_IMAGES and "real" in task.results(batch):
+    if images < FEW_IMAGES and any(name.startswith("frechet_") for name in found):
         print(f"\nFrechet distances of fewer than {FEW_IMAGES} images say little: give data.validation_pairs more.")
     return found
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import lightning as L
 
-from scumble.metrics.images import HasResults, HasVariations, ImageMetrics
+from scumble.metrics.images import HasResults, ImageMetrics
 
 
 class Metrics(L.Callback):
@@ -20,8 +20,7 @@ class Metrics(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
     ) -> None:
         if isinstance(pl_module, HasResults):
-            variations = pl_module.variations(batch) if isinstance(pl_module, HasVariations) else None
-            self.metrics.update(pl_module.results(batch), variations)
+            self.metrics.update_from(pl_module, batch)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for name, value in self.metrics.compute().items():

@@ -121,6 +121,10 @@ class ImageMetrics(nn.Module):
             if self.lpips is not None:
                 self._add("diversity_lpips", self.lpips(varied[first], varied[second]))
 
+    def update_from(self, task: HasResults, batch: dict[str, Tensor]) -> None:
+        """Take in what a task makes of a batch."""
+        self.update(task.results(batch), task.variations(batch) if isinstance(task, HasVariations) else None)
+
     def _distortion(self, generated: Tensor, reference: Tensor) -> dict[str, Tensor]:
         difference = generated - reference
         values = {

@@ -6,10 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scumble.losses.adversarial import AdversarialLoss
 from scumble.losses.contrastive import patch_nce_loss
 from scumble.networks.projection import PatchProjection, random_positions
-from scumble.schedules import Schedule
 from scumble.tasks.adversarial import AdversarialTask
 from scumble.tasks.manual import Logs
 from scumble.tasks.measures import perceptual_distances
@@ -39,17 +37,13 @@ class ContrastiveTranslation(AdversarialTask):
     def __init__(
         self,
         generator: nn.Module,
-        discriminator: nn.Module,
-        perceptual_encoder: nn.Module,
-        adversarial_loss: AdversarialLoss,
-        loss_weights: Mapping[str, float | Schedule],
         code: int = 256,
         patches: int = 256,
         temperature: float = 0.07,
         flip_equivariance: bool = False,
-        **manual: Any,
+        **adversarial: Any,
     ):
-        super().__init__(generator, discriminator, perceptual_encoder, adversarial_loss, loss_weights, **manual)
+        super().__init__(generator, **adversarial)
         if not hasattr(generator, "feature_channels"):
             raise ValueError(
                 f"the generator {type(generator).__name__} has no features of content alone (feature_channels and "

@@ -7,19 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scumble.losses.perceptual import (
-    channel_moments,
-    content_loss,
-    gatys_content_loss,
-    gatys_style_loss,
-    gram_matrix,
-    moment_style_loss,
-)
+from scumble.losses.perceptual import gatys_content_loss, gatys_style_loss, gram_matrix
 from scumble.losses.reconstruction import total_variation_loss
 from scumble.networks.layers import Frozen
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS, STYLE_LAYERS
 from scumble.schedules import Schedule
 from scumble.tasks.manual import Logs, LossWeights, ManualTask, OptimizerFactory, weigh
+from scumble.tasks.measures import perceptual_distances
 
 
 class Canvas(nn.Module):
@@ -178,13 +172,8 @@ class ImageOptimization(ManualTask):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """How near the pictures are to content and style: the same metrics as those of a trained generator."""
         content, style = batch["content"], batch["style"]
-        features = self.perceptual_encoder(enlarge(self(), self.sides[-1]))
-        moments = {layer: channel_moments(maps) for layer, maps in self.perceptual_encoder(style).items()}
-        metrics = {
-            "content_distance": content_loss(features, self.content_features(content)),
-            "style_distance": moment_style_loss(features, moments),
-        }
-        self.log_validation(metrics, batch_size=len(content))
+        distances = perceptual_distances(self.perceptual_encoder, enlarge(self(), self.sides[-1]), content, style)
+        self.log_validation(distances, batch_size=len(content))
 
     @torch.no_grad()
     def pictures(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from scumble.losses.adversarial import AdversarialLoss, accuracies, gradient_penalty, r1_penalty
-from scumble.losses.perceptual import STYLE_LOSSES, channel_moments, content_loss, moment_style_loss
+from scumble.losses.perceptual import STYLE_LOSSES, content_loss
 from scumble.losses.reconstruction import cycle_loss, identity_loss, total_variation_loss
 from scumble.networks.layers import Frozen
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS, STYLE_LAYERS
 from scumble.schedules import Schedule
 from scumble.tasks.averaging import update_average
 from scumble.tasks.manual import Logs, LossWeights, ManualTask
+from scumble.tasks.measures import perceptual_distances
 
 
 class StyleTransfer(ManualTask):
@@ -149,13 +150,8 @@ class StyleTransfer(ManualTask):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         content, style = batch["content"], batch["style"]
-        features = self.perceptual_encoder(self(content, style))
-        moments = {layer: channel_moments(maps) for layer, maps in self.perceptual_encoder(style).items()}
-        metrics = {
-            "content_distance": content_loss(features, self.content_features(content)),
-            "style_distance": moment_style_loss(features, moments),
-        }
-        self.log_validation(metrics, batch_size=len(content))
+        distances = perceptual_distances(self.perceptual_encoder, self(content, style), content, style)
+        self.log_validation(distances, batch_size=len(content))
 
     @torch.no_grad()
     def pictures(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
