@@ -47,9 +47,9 @@ RUNS = {
     # A pool that is full after two steps, so that the resumed steps exchange images.
     "cyclegan": (*PAIRS, *RESNET, "task.pool_size=3", "seed=1"),
     "cut": (*PAIRS, *RESNET, "task.code=8", "task.patches=16"),
-    "fastcut": (*PAIRS, *RESNET, "task.code=8", "task.patches=16"),
+    "fastcut": (*PAIRS, *RESNET, "task.code=8", "task.patches=16", "task.ema_decay=0.5", "task.discriminator_steps=2"),
     "restoration": (*SINGLES, "generator.width=4", "generator.levels=3", "loss_weights.adversarial=0.1"),
-    "enhancement": (*PAIRS, "generator.width=4"),
+    "enhancement": (*PAIRS, "generator.width=4", "task.ema_decay=0.5", "task.penalty_weights.r1=1"),
 }
 MEASURED = {
     "cyclegan": {"val/cycle", "val/content_distance", "val/style_distance"},
@@ -96,7 +96,8 @@ def test_every_trained_network_moves_and_the_frozen_one_is_not_saved(run: Path) 
     expected = {
         "cyclegan": {"inverse_generator", "inverse_discriminator", "stylized_pool", "destylized_pool"},
         "cut": {"projection"},
-        "fastcut": {"projection"},
+        "fastcut": {"projection", "generator_ema"},
+        "enhancement": {"generator_ema"},
     }
     assert networks == {"generator", "discriminator"} | expected.get(run.name, set())
     for network in networks:

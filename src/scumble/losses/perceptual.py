@@ -94,5 +94,12 @@ STYLE_LOSSES: dict[str, tuple[Callable[..., Any], Callable[..., Tensor]]] = {
 }
 
 
+def style_loss(statistics: str) -> tuple[Callable[[Tensor], Any], Callable[..., Tensor]]:
+    """The statistic of features and the loss of a name of ``STYLE_LOSSES``."""
+    if statistics not in STYLE_LOSSES:
+        raise ValueError(f"task.style_statistics must be one of {', '.join(STYLE_LOSSES)}, got {statistics!r}")
+    return STYLE_LOSSES[statistics]
+
+
 def _total(terms: object) -> Tensor:
     return torch.stack(list(terms)).sum()  # type: ignore[call-overload]

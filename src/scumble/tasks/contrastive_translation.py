@@ -43,7 +43,7 @@ class ContrastiveTranslation(AdversarialTask):
         flip_equivariance: bool = False,
         **adversarial: Any,
     ):
-        super().__init__(generator, **adversarial)
+        super().__init__(generator=generator, **adversarial)
         if not hasattr(generator, "feature_channels"):
             raise ValueError(
                 f"the generator {type(generator).__name__} has no features of content alone (feature_channels and "
@@ -63,7 +63,7 @@ class ContrastiveTranslation(AdversarialTask):
 
     def forward(self, content: Tensor, style: Tensor | None = None) -> Tensor:
         """The stylized content; one generator knows one style, so ``style`` is not looked at."""
-        stylized: Tensor = self.generator(content)
+        stylized: Tensor = self.averaged(content)
         return stylized
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -71,19 +71,18 @@ class ContrastiveTranslation(AdversarialTask):
         weights = self.loss_weights.at(self.global_step)
         logs: Logs = {}
 
-        # Both phases share one forward of the generator.
         mirrored = self.flip_equivariance and float(torch.rand(())) < 0.5
-        stylized = self.generator(content.flip(-1)).flip(-1) if mirrored else self.generator(content)
+        # Both phases share one forward of the generator.
+        with torch.set_grad_enabled(self.is_generators_turn):
+            stylized = self.generator(content.flip(-1)).flip(-1) if mirrored else self.generator(content)
 
         # Discriminator: paintings against stylized images.
         if "adversarial" in weights:
             logs |= self.update_discriminator(style, stylized)
 
         # Generator and projection: the weighted sum of the terms.
-        with self.toggled_optimizer(self.optimizer("generator")):
-            terms = self.generator_losses(content, style, stylized, weights)
-            loss, weighted = self.weigh("generator", terms, weights)
-            logs |= weighted | self.update("generator", loss)
+        if self.is_generators_turn:
+            logs |= self.update_generator(lambda: self.generator_losses(content, style, stylized, weights), weights)
 
         self.finish_step(logs, progress=weights)
 
@@ -110,7 +109,7 @@ class ContrastiveTranslation(AdversarialTask):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         content, style = batch["content"], batch["style"]
-        metrics = perceptual_distances(self.perceptual_encoder, self(content), content, style)
+        metrics = perceptual_distances(self.features, self(content), content, style)
         self.log_validation(metrics, batch_size=len(content))
 
     @torch.no_grad()

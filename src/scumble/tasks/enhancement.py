@@ -39,7 +39,7 @@ class Enhancement(AdversarialTask):
 
     def forward(self, dark: Tensor) -> Tensor:
         """The enhanced images."""
-        enhanced: Tensor = self.generator(dark)
+        enhanced: Tensor = self.averaged(dark)
         return enhanced
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -48,17 +48,16 @@ class Enhancement(AdversarialTask):
         logs: Logs = {}
 
         # Both phases share one forward of the generator.
-        enhanced = self.generator(dark)
+        with torch.set_grad_enabled(self.is_generators_turn):
+            enhanced = self.generator(dark)
 
         # Discriminator: well-lit photographs against enhanced ones.
         if "adversarial" in weights:
             logs |= self.update_discriminator(style, enhanced)
 
         # Generator: the weighted sum of the terms.
-        with self.toggled_optimizer(self.optimizer("generator")):
-            terms = self.generator_losses(dark, style, enhanced, weights)
-            loss, weighted = self.weigh("generator", terms, weights)
-            logs |= weighted | self.update("generator", loss)
+        if self.is_generators_turn:
+            logs |= self.update_generator(lambda: self.generator_losses(dark, style, enhanced, weights), weights)
 
         self.finish_step(logs, progress=weights)
 
@@ -75,7 +74,7 @@ class Enhancement(AdversarialTask):
 
     def lightless_features(self, images: Tensor) -> dict[str, Tensor]:
         """The features of the content layers with a mean of 0 and a deviation of 1 in every channel."""
-        features = self.perceptual_encoder(images)
+        features = self.features(images)
         return {layer: F.instance_norm(features[layer]) for layer in CONTENT_LAYERS}
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:

@@ -10,10 +10,9 @@ from torch.nn import functional as F
 from scumble.losses.perceptual import gatys_content_loss, gatys_style_loss, gram_matrix
 from scumble.losses.reconstruction import total_variation_loss
 from scumble.networks.layers import Frozen
-from scumble.networks.perceptual_encoders import CONTENT_LAYERS, STYLE_LAYERS
 from scumble.schedules import Schedule
 from scumble.tasks.manual import Logs, LossWeights, ManualTask, OptimizerFactory, weigh
-from scumble.tasks.measures import perceptual_distances
+from scumble.tasks.measures import content_targets, perceptual_distances, style_targets
 
 
 class Canvas(nn.Module):
@@ -103,7 +102,8 @@ class ImageOptimization(ManualTask):
         if level == int(self.begun):
             self.begin(level, content, style)
         weights = self.loss_weights.at(self.global_step)
-        content_features, style_grams = self.content_features(content), self.style_grams(style)
+        content_features = content_targets(self.perceptual_encoder, content)
+        style_grams = style_targets(self.perceptual_encoder, style, gram_matrix)
         logs: Logs = {}
 
         # One optimizer step may evaluate the objective many times; the first value, where the step begins, is logged.
@@ -151,16 +151,6 @@ class ImageOptimization(ManualTask):
         else:
             canvas.copy_(enlarge(self.images(level - 1), self.sides[level]))
         self.begun += 1
-
-    @torch.no_grad()
-    def content_features(self, content: Tensor) -> dict[str, Tensor]:
-        features = self.perceptual_encoder(content)
-        return {layer: features[layer] for layer in CONTENT_LAYERS}
-
-    @torch.no_grad()
-    def style_grams(self, style: Tensor) -> dict[str, Tensor]:
-        features = self.perceptual_encoder(style)
-        return {layer: gram_matrix(features[layer]) for layer in STYLE_LAYERS}
 
     def on_fit_start(self) -> None:
         """Several processes would average the gradients of different pictures."""

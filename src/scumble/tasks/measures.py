@@ -1,14 +1,15 @@
 """What several tasks measure in validation."""
 
 from collections.abc import Callable
+from typing import Any
 from zlib import crc32
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from scumble.losses.perceptual import channel_moments, content_loss, moment_style_loss
-from scumble.networks.perceptual_encoders import CONTENT_LAYERS
+from scumble.networks.perceptual_encoders import CONTENT_LAYERS, STYLE_LAYERS
 from scumble.seeding import VALIDATION, mix
 
 
@@ -44,11 +45,27 @@ def fixed_damage(damage: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     return torch.cat(damaged)
 
 
-def perceptual_distances(encoder: nn.Module, stylized: Tensor, content: Tensor, style: Tensor) -> dict[str, Tensor]:
+Encoder = Callable[[Tensor], dict[str, Tensor]]
+
+
+@torch.no_grad()
+def content_targets(encoder: Encoder, content: Tensor) -> dict[str, Tensor]:
+    """What the content term compares with: the features of the content layers."""
+    features = encoder(content)
+    return {layer: features[layer] for layer in CONTENT_LAYERS}
+
+
+@torch.no_grad()
+def style_targets(encoder: Encoder, style: Tensor, statistics_of: Callable[[Tensor], Any]) -> dict[str, Any]:
+    """What the style term compares with: the statistics of the features of the style layers."""
+    features = encoder(style)
+    return {layer: statistics_of(features[layer]) for layer in STYLE_LAYERS}
+
+
+def perceptual_distances(encoder: Encoder, stylized: Tensor, content: Tensor, style: Tensor) -> dict[str, Tensor]:
     """How far stylized images are from the content and from the style, by the features of a perceptual encoder."""
-    features, targets = encoder(stylized), encoder(content)
-    moments = {layer: channel_moments(maps) for layer, maps in encoder(style).items()}
+    features = encoder(stylized)
     return {
-        "content_distance": content_loss(features, {layer: targets[layer] for layer in CONTENT_LAYERS}),
-        "style_distance": moment_style_loss(features, moments),
+        "content_distance": content_loss(features, content_targets(encoder, content)),
+        "style_distance": moment_style_loss(features, style_targets(encoder, style, channel_moments)),
     }

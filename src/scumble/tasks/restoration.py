@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from scumble.losses.perceptual import content_loss
 from scumble.losses.reconstruction import reconstruction_loss
-from scumble.networks.perceptual_encoders import CONTENT_LAYERS
 from scumble.tasks.adversarial import AdversarialTask
 from scumble.tasks.manual import Logs
-from scumble.tasks.measures import fixed_damage, psnr
+from scumble.tasks.measures import content_targets, fixed_damage, psnr
 
 
 class Restoration(AdversarialTask):
@@ -37,7 +36,7 @@ class Restoration(AdversarialTask):
 
     def forward(self, damaged: Tensor) -> Tensor:
         """The restored images."""
-        restored: Tensor = self.generator(damaged)
+        restored: Tensor = self.averaged(damaged)
         return restored
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -45,17 +44,17 @@ class Restoration(AdversarialTask):
         weights = self.loss_weights.at(self.global_step)
         logs: Logs = {}
 
-        restored = self.generator(self.damage(image))
+        # Both phases share one forward of the generator.
+        with torch.set_grad_enabled(self.is_generators_turn):
+            restored = self.generator(self.damage(image))
 
         # Discriminator: photographs against restored images.
         if "adversarial" in weights:
             logs |= self.update_discriminator(image, restored)
 
         # Generator: the weighted sum of the terms.
-        with self.toggled_optimizer(self.optimizer("generator")):
-            terms = self.generator_losses(image, restored, weights)
-            loss, weighted = self.weigh("generator", terms, weights)
-            logs |= weighted | self.update("generator", loss)
+        if self.is_generators_turn:
+            logs |= self.update_generator(lambda: self.generator_losses(image, restored, weights), weights)
 
         self.finish_step(logs, progress=weights)
 
@@ -63,15 +62,10 @@ class Restoration(AdversarialTask):
         """The named terms of the generator's objective, unweighted."""
         terms = {
             "reconstruction": lambda: reconstruction_loss(restored, image),
-            "content": lambda: content_loss(self.perceptual_encoder(restored), self.content_features(image)),
+            "content": lambda: content_loss(self.features(restored), content_targets(self.features, image)),
             "adversarial": lambda: self.adversarial_loss.generator(self.discriminator(restored)),
         }
         return {name: terms[name]() for name in names}
-
-    @torch.no_grad()
-    def content_features(self, image: Tensor) -> dict[str, Tensor]:
-        features = self.perceptual_encoder(image)
-        return {layer: features[layer] for layer in CONTENT_LAYERS}
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         image = batch["image"]
