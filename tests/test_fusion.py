@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scumble.losses.perceptual import channel_moments, gram_matrix
+from scumble.networks.feature_fusion import FeatureFusion
 from scumble.networks.fusion import WCT, AdaptiveInstanceNormalization, ChannelSwap, StyleAttention, matrix_root
-from scumble.networks.generators import DualEncoder, FeatureFusion, Mix
+from scumble.networks.generators import DualEncoder, Mix
 from scumble.networks.layers import tile
 from scumble.networks.perceptual_encoders import DistilledEncoder
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from scumble.images import read_image, to_float
 from scumble.losses.perceptual import channel_moments
 from scumble.networks.discriminators import MultiscaleDiscriminator, PatchDiscriminator
-from scumble.networks.generators import AdaIN, ResidualAttention, recolour
+from scumble.networks.feature_fusion import AdaIN
+from scumble.networks.generators import ResidualAttention, recolour
 from scumble.networks.layers import Frozen, SelfAttention, adaptive_instance_normalization, convolution
 from scumble.networks.perceptual_encoders import DistilledEncoder, random_encoder, vgg19_normalised
 from scumble.networks.texture import shuffle_blocks, texture_of

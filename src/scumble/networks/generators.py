@@ -1,8 +1,7 @@
 """Generators of style transfer: G(content, style) -> stylized, all (B, 3, H, W) in [0, 1]."""
 
 import itertools
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -10,10 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scumble.losses.perceptual import channel_moments
-from scumble.networks.fusion import AdaptiveInstanceNormalization
-from scumble.networks.layers import Frozen, SelfAttention, adaptive_instance_normalization, convolution, tile
+from scumble.networks.layers import (
+    SelfAttention,
+    adaptive_instance_normalization,
+    check_image_sides,
+    convolution,
+    pad_to_multiple,
+    tile,
+)
 from scumble.networks.texture import texture_of
-from scumble.networks.weights import load_state, load_weights
 
 
 class StyleEncoder(nn.Module):
@@ -227,91 +231,6 @@ class DualEncoder(nn.Module):
         return stylized
 
 
-class FeatureFusion(nn.Module):
-    """Frozen features of both images, their fusion, and a decoder that is trained to invert the features.
-
-    ``fusion`` maps the content's and the style's features of one layer to the features to decode
-    (:mod:`scumble.networks.fusion`), and is applied to each of ``layers``. The decoder begins with those of relu4_1;
-    where it reaches the resolution of another of the layers, the fused features are added through a 1x1 convolution.
-    ``alpha`` blends content features (0) and fused ones (1). ``decoder_weights`` is a safetensors file of the published
-    decoder of AdaIN.
-
-    Shape: content (B, 3, H, W) and style (B, 3, h, w) to (B, 3, H, W), any sizes of at least 16; sides that are no
-    multiple of 8 are padded by reflection and cropped again. In evaluation mode the range is [0, 1]; in training it
-    leaks a little, for its gradient.
-    Raises: ValueError for layers without relu4_1, and for a fusion that does not fit the encoder.
-    """
-
-    minimum_side = 16
-    stride = 8
-
-    def __init__(
-        self,
-        encoder: nn.Module,
-        fusion: nn.Module,
-        decoder_weights: str | Path | None = None,
-        alpha: float = 1.0,
-        layers: Sequence[str] = ("relu4_1",),
-    ):
-        super().__init__()
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"generator.alpha must be in [0, 1], got {alpha}")
-        with torch.no_grad():
-            features = encoder(torch.zeros(1, 3, 32, 32))
-            if "relu4_1" not in layers or not set(layers) <= features.keys():
-                raise ValueError(
-                    f"generator.layers must be relu4_1, with which the decoder begins, and others of the encoder's "
-                    f"{', '.join(features)}; got {', '.join(layers)}"
-                )
-            widths = {layer: fusion(features[layer], features[layer]).shape[1] for layer in layers}
-        self.encoder, self.fusion, self.alpha = Frozen(encoder), fusion, alpha
-        self.decoder = adain_decoder(widths["relu4_1"])
-        # Between its three enlargements the decoder has 1/2, 1/4 and 1/8 of the channels that it begins with.
-        self.laterals = nn.ModuleDict(
-            {
-                layer: nn.Conv2d(widths[layer], widths["relu4_1"] // 2**level, 1)
-                for level, layer in enumerate(("relu3_1", "relu2_1", "relu1_1"), 1)
-                if layer in layers
-            }
-        )
-        self.layers = tuple(layers)
-        if decoder_weights is not None:
-            load_state(self.decoder, load_weights(decoder_weights, "generator.decoder_weights"), decoder_weights)
-
-    def forward(self, content: Tensor, style: Tensor) -> Tensor:
-        check_image_sides(self.minimum_side, content, style)
-        height, width = content.shape[-2:]
-        features, style_features = self.encoder(pad_to_multiple(content, self.stride)), self.encoder(style)
-        fused = {
-            layer: torch.lerp(features[layer], self.fusion(features[layer], style_features[layer]), self.alpha)
-            for layer in self.layers
-        }
-        decoded = self.decode(fused)[..., :height, :width]
-        # Training needs a gradient outside of [0, 1] as well, or a saturated pixel never comes back.
-        return leaky_clamp(decoded) if self.training else decoded.clamp(0, 1)
-
-    def decode(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Images from the features of ``layers``, not clamped."""
-        resolutions = iter(("relu3_1", "relu2_1", "relu1_1"))
-        hidden = features["relu4_1"]
-        for module in self.decoder:
-            hidden = module(hidden)
-            if isinstance(module, nn.Upsample) and (layer := next(resolutions)) in self.laterals:
-                hidden = hidden + self.laterals[layer](features[layer])
-        return hidden
-
-
-class AdaIN(FeatureFusion):
-    """Frozen VGG features, adaptive instance normalization, and a decoder that is trained to invert the features.
-
-    Source: Huang and Belongie 2017, section 6, https://arxiv.org/abs/1703.06868.
-    Departs from the paper: the output is clamped to [0, 1]; other encoders than VGG-19 can be configured.
-    """
-
-    def __init__(self, encoder: nn.Module, decoder_weights: str | Path | None = None, alpha: float = 1.0):
-        super().__init__(encoder, AdaptiveInstanceNormalization(), decoder_weights, alpha)
-
-
 def content_encoder(widths: Sequence[int]) -> nn.Sequential:
     """Convolutions with instance normalization, which takes the style away, each but the first with half the sides.
 
@@ -325,62 +244,9 @@ def content_encoder(widths: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def adain_decoder(channels: int) -> nn.Sequential:
-    """The published decoder of AdaIN, from relu4_1 features to RGB; the keys of its weights are the layer indices.
-
-    Its widths for VGG's 512 channels are 512, 256, 128, 64; for other encoders they shrink in proportion.
-    """
-    half, quarter, eighth = channels // 2, channels // 4, channels // 8
-
-    def block(before: int, after: int) -> list[nn.Module]:
-        return [nn.ReflectionPad2d(1), nn.Conv2d(before, after, 3), nn.ReLU()]
-
-    def upsample() -> nn.Module:
-        return nn.Upsample(scale_factor=2, mode="nearest")
-
-    decoder = nn.Sequential(
-        *block(channels, half), upsample(),
-        *block(half, half), *block(half, half), *block(half, half), *block(half, quarter), upsample(),
-        *block(quarter, quarter), *block(quarter, eighth), upsample(),
-        *block(eighth, eighth), nn.ReflectionPad2d(1), nn.Conv2d(eighth, 3, 3),
-    )  # fmt: skip
-    convolutions = [layer for layer in decoder if isinstance(layer, nn.Conv2d)]
-    for layer in convolutions:
-        assert layer.bias is not None
-        nn.init.kaiming_normal_(layer.weight)  # torch's own initialization lets a signal fade over nine layers
-        nn.init.zeros_(layer.bias)
-    last = convolutions[-1]
-    assert last.bias is not None
-    with torch.no_grad():  # training begins at a grey image of little contrast
-        last.weight.mul_(0.1)
-        last.bias.fill_(0.5)
-    return decoder
-
-
 def recolour(content: Tensor, style: Tensor) -> Tensor:
     """The content with the channel means and deviations of the style, clamped to [0, 1].
 
     Shape: content (B, 3, H, W) and style (B, 3, h, w) to (B, 3, H, W).
     """
     return adaptive_instance_normalization(content, *channel_moments(style)).clamp(0, 1)
-
-
-def check_image_sides(minimum: int, *images: Tensor) -> None:
-    """Raise ValueError if an image is smaller than a network can take."""
-    for image in images:
-        height, width = image.shape[-2:]
-        if min(height, width) < minimum:
-            raise ValueError(f"image sides must be at least {minimum} pixels, got {width}x{height}; use a larger image")
-
-
-def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """Images whose sides are multiples of a number, by reflection at the right and at the bottom."""
-    height, width = images.shape[-2:]
-    right, bottom = -width % multiple, -height % multiple
-    return F.pad(images, (0, right, 0, bottom), mode="reflect") if right or bottom else images
-
-
-def leaky_clamp(images: Tensor, slope: float = 0.1) -> Tensor:
-    """Images clamped to [0, 1], but for a slope outside: a saturated pixel keeps a gradient."""
-    inside = images.clamp(0, 1)
-    return inside + slope * (images - inside)

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scumble.networks.generators import check_image_sides, leaky_clamp, pad_to_multiple
-from scumble.networks.layers import convolution
+from scumble.networks.layers import check_image_sides, convolution, leaky_clamp, pad_to_multiple
 
 Normalization = Literal["instance", "none"]
 Upsampling = Literal["nearest", "transposed"]

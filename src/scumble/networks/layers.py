@@ -44,6 +44,27 @@ def tile(images: Tensor, height: int, width: int) -> Tensor:
     return images[..., rows[:, None], columns]
 
 
+def check_image_sides(minimum: int, *images: Tensor) -> None:
+    """Raise ValueError if an image is smaller than a network can take."""
+    for image in images:
+        height, width = image.shape[-2:]
+        if min(height, width) < minimum:
+            raise ValueError(f"image sides must be at least {minimum} pixels, got {width}x{height}; use a larger image")
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Images whose sides are multiples of a number, by reflection at the right and at the bottom."""
+    height, width = images.shape[-2:]
+    right, bottom = -width % multiple, -height % multiple
+    return F.pad(images, (0, right, 0, bottom), mode="reflect") if right or bottom else images
+
+
+def leaky_clamp(images: Tensor, slope: float = 0.1) -> Tensor:
+    """Images clamped to [0, 1], but for a slope outside: a saturated pixel keeps a gradient."""
+    inside = images.clamp(0, 1)
+    return inside + slope * (images - inside)
+
+
 class SelfAttention(nn.Module):
     """Self-attention over positions, added with a learned gain that starts at 0.
 

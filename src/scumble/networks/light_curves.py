@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scumble.networks.generators import check_image_sides
-from scumble.networks.layers import convolution
+from scumble.networks.layers import check_image_sides, convolution
 
 
 class LightCurves(nn.Module):
