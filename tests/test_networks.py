@@ -15,7 +15,7 @@ from scumble.networks.feature_fusion import AdaIN
 from scumble.networks.generators import ResidualAttention, recolour
 from scumble.networks.layers import Frozen, SelfAttention, adaptive_instance_normalization, convolution
 from scumble.networks.perceptual_encoders import DistilledEncoder, random_encoder, vgg19_normalised
-from scumble.networks.texture import shuffle_blocks, texture_of
+from scumble.networks.texture import texture_of, typical_blocks
 
 
 def residual_attention(style_injection: str = "adain", paint_over: bool = False) -> ResidualAttention:
@@ -449,15 +449,31 @@ def test_a_deep_copy_shares_the_frozen_network_only():
 @pytest.mark.parametrize(("height", "width", "block"), [(8, 8, 2), (32, 48, 16), (37, 51, 16), (4, 4, 16), (5, 2, 1)])
 def test_blocks_change_places_and_none_stays(height: int, width: int, block: int):
     maps = torch.arange(2.0 * height * width).reshape(1, 2, height, width)
-    shuffled = shuffle_blocks(maps, block)
-    assert shuffled.shape == maps.shape
-    assert not (shuffled == maps).any()
-    assert torch.equal(shuffle_blocks(maps, block), shuffled), "always in the same way"
-    if height % block == width % block == 0:
-        assert torch.equal(shuffled.flatten().sort().values, maps.flatten())
-        size = min(block, height // 2, width // 2)
-        inside = shuffled[..., :size, :size]  # a block is whole: its neighbours are those that it had
-        assert torch.equal(inside - inside[..., :1, :1], maps[..., :size, :size] - maps[..., :1, :1])
+    laid = typical_blocks(maps, block)
+    assert laid.shape == maps.shape
+    assert not (laid == maps).any()
+    assert torch.equal(typical_blocks(maps, block), laid), "always in the same way"
+    assert torch.isin(laid, maps).all()
+    size = min(block, height // 2, width // 2)
+    inside = laid[..., :size, :size]  # a block is whole: its neighbours are those that it had
+    assert torch.equal(inside - inside[..., :1, :1], maps[..., :size, :size] - maps[..., :1, :1])
+
+
+def test_the_blocks_of_each_image_are_those_with_the_middle_energies():
+    energies = torch.stack([torch.randperm(24), torch.randperm(24)]).float()
+    maps = F.interpolate(energies.reshape(2, 1, 4, 6), scale_factor=8)
+    for image in typical_blocks(maps, 8):
+        assert set(image.unique().tolist()) <= set(range(6, 18))
+        assert len(image.unique()) > 8
+
+
+def test_a_frame_around_a_painting_is_not_its_texture():
+    painting = 0.5 + 0.05 * torch.randn(1, 3, 128, 128)
+    framed = painting.clone()
+    framed[..., :14, :] = framed[..., -14:, :] = 1
+    plain, found = (texture_of(images, window=7, block=16) for images in (painting, framed))
+    assert found.abs().max() < 1.5 * plain.abs().max()
+    torch.testing.assert_close(found.std(), plain.std(), atol=0.02, rtol=0)
 
 
 def test_texture_is_the_detail_with_a_deviation_of_1():
