@@ -42,7 +42,7 @@ class Distillation(ManualTask):
     distances between images within the batch, by the student's own features and by the teacher's, compared as
     logarithms. The distances are what the losses use later, so they are trained for and not only hoped for; their
     scale is the teacher's too, so loss weights carry over from one encoder to the other. Some of the images are
-    :meth:`lured` by the student. ``copy_first_filters`` starts it with some of the teacher's filters.
+    :func:`lure`d by the student. ``copy_first_filters`` starts it with some of the teacher's filters.
     Source: Hinton et al. 2015, https://arxiv.org/abs/1503.02531; the distances are the relational distillation of
     Park et al. 2019, section 3.2, https://arxiv.org/abs/1904.05068.
     Departs from the paper: logarithms of squared distances instead of distances divided by their mean.
@@ -81,28 +81,13 @@ class Distillation(ManualTask):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         images = related_images(batch["content"], batch["style"])
-        images[-len(batch["style"]) :] = self.lured(images[-len(batch["style"]) :], batch["style"])
+        images[-len(batch["style"]) :] = lure(
+            self.student.encoder, images[-len(batch["style"]) :], batch["style"], self.lure_steps
+        )
         weights = self.loss_weights.at(self.global_step)
         loss, logs = self.weigh("student", self.losses(images, weights), weights)
         logs |= self.update("student", loss)
         self.finish_step(logs, progress=weights)
-
-    def lured(self, images: Tensor, style: Tensor) -> Tensor:
-        """Images after some signed gradient steps towards the style, by the student's own style distance.
-
-        That is where a generator goes that is trained against the student. What it finds there, if it is not met in
-        training, are the student's errors: a distance that is small for the student and large for the teacher.
-        Source: Goodfellow et al. 2015, section 4, https://arxiv.org/abs/1412.6572; distilled as in Goldblum et al.
-        2020, section 4, https://arxiv.org/abs/1905.09747.
-        """
-        with torch.no_grad():
-            targets = {layer: channel_moments(maps) for layer, maps in self(style).items()}
-        stride = 0.06 * torch.rand(len(images), 1, 1, 1, device=images.device)
-        for _ in range(self.lure_steps):
-            images = images.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(moment_style_loss(self(images), targets), images)
-            images = (images - stride * gradient.sign()).clamp(0, 1)
-        return images.detach()
 
     def losses(self, images: Tensor, names: Mapping[str, float]) -> dict[str, Tensor]:
         """The named terms, unweighted."""
@@ -143,6 +128,24 @@ def related_images(content: Tensor, style: Tensor) -> Tensor:
     return torch.cat([content, style, chosen.clamp(0, 1)])
 
 
+def lure(student: nn.Module, images: Tensor, style: Tensor, steps: int) -> Tensor:
+    """Images after some signed gradient steps towards the style, by the student's own style distance.
+
+    That is where a generator goes that is trained against the student. What it finds there, if it is not met in
+    training, are the student's errors: a distance that is small for the student and large for the teacher.
+    Source: Goodfellow et al. 2015, section 4, https://arxiv.org/abs/1412.6572; distilled as in Goldblum et al. 2020,
+    section 4, https://arxiv.org/abs/1905.09747.
+    """
+    with torch.no_grad():
+        targets = {layer: channel_moments(maps) for layer, maps in student(style).items()}
+    stride = 0.06 * torch.rand(len(images), 1, 1, 1, device=images.device)
+    for _ in range(steps):
+        images = images.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(moment_style_loss(student(images), targets), images)
+        images = (images - stride * gradient.sign()).clamp(0, 1)
+    return images.detach()
+
+
 def feature_loss(predicted: Features, teacher: Features) -> Tensor:
     """Mean squared error relative to the teacher's mean square, averaged over the layers."""
     return torch.stack(
@@ -155,18 +158,18 @@ def content_distances(features: Features) -> Tensor:
 
     Shape: features {layer: (B, C, H, W)}; returns (layers, pairs).
     """
-    return torch.stack([_pairwise(features[layer].flatten(1)) for layer in CONTENT_LAYERS])
+    return torch.stack([pairwise_distances(features[layer].flatten(1)) for layer in CONTENT_LAYERS])
 
 
 def style_distances(features: Features) -> Tensor:
     """Mean squared difference of channel means and deviations, per layer, between all pairs; (layers, pairs)."""
     moments = [torch.cat(channel_moments(maps), dim=1).flatten(1) for maps in features.values()]
-    return torch.stack([2 * _pairwise(vectors) for vectors in moments])
+    return torch.stack([2 * pairwise_distances(vectors) for vectors in moments])
 
 
 def gram_distances(features: Features) -> Tensor:
     """Squared Frobenius distance of Gram matrices, divided by C, per layer, between all pairs; (layers, pairs)."""
-    return torch.stack([maps.shape[1] * _pairwise(gram_matrix(maps).flatten(1)) for maps in features.values()])
+    return torch.stack([maps.shape[1] * pairwise_distances(gram_matrix(maps).flatten(1)) for maps in features.values()])
 
 
 def log_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -174,7 +177,7 @@ def log_distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return (student.clamp_min(1e-8).log() - teacher.clamp_min(1e-8).log()).square().mean()
 
 
-def _pairwise(vectors: Tensor) -> Tensor:
+def pairwise_distances(vectors: Tensor) -> Tensor:
     """Mean squared difference of all pairs of rows: (B, D) to (B (B - 1) / 2,)."""
     square = vectors.square().sum(dim=1)
     distances = (square[:, None] + square[None, :] - 2 * vectors @ vectors.T) / vectors.shape[1]
