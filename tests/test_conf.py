@@ -14,6 +14,7 @@ from torchvision.models import squeezenet1_1
 from scumble.config import CONFIG_FOLDER, check_trust, instantiate
 from scumble.networks.perceptual_encoders import random_encoder
 
+ROOT = Path(__file__).parents[1]
 GROUPS = {
     path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in CONFIG_FOLDER.iterdir() if path.is_dir()
 }
@@ -114,3 +115,8 @@ def test_the_groups_are_those_of_the_design() -> None:
         "optimizer",
     } <= GROUPS.keys()
     assert {"data", "callbacks", "logger", "trainer", "debug", "experiment"} <= GROUPS.keys()
+
+
+def test_every_experiment_is_in_the_documents() -> None:
+    pages = " ".join(page.read_text() for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
+    assert [name for name in GROUPS["experiment"] if f"experiment={name}" not in pages] == []

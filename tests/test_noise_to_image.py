@@ -216,6 +216,7 @@ def test_a_generator_from_noise_can_be_measured_but_does_not_stylize(tmp_path: P
     run = tmp_path / "run"
     result = scumble_here("train", "experiment=gan_mlp", *DIGITS, *SHORT, f"run_dir={run}", cwd=tmp_path)
     assert "measure:  scumble evaluate" in result.stdout
+    assert "sweep:    scumble train -m experiment=gan_mlp loss_weights.adversarial=0.5,1,2\n" in result.stdout
     assert "stylize:" not in result.stdout
     with pytest.raises(CheckpointError, match="makes images from noise, and takes no photograph to stylize"):
         load_generator(run)

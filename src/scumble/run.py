@@ -191,9 +191,23 @@ def tell_what_next(run_dir: Path, config: dict[str, Any], task: L.LightningModul
     if isinstance(task, HasResults):
         print(f"  measure:  scumble evaluate run_dir={folder}")
     print(f"  go on:    scumble train run_dir={folder} resume=true steps={2 * config['steps']}")
-    print("  sweep:    scumble train -m loss_weights.style=5,10,20")
+    if sweep := _sweep(config.get("loss_weights") or {}):
+        print(f"  sweep:    scumble train -m {_experiment()}{sweep}")
     if any((run_dir / "wandb").glob("offline-run-*")):
         print(f"  upload:   wandb sync {folder}/wandb/offline-run-*")
+
+
+def _sweep(loss_weights: dict[str, Any]) -> str | None:
+    """A sweep over the weight of one term of this run: the style's if it has one."""
+    numbers = {name: weight for name, weight in loss_weights.items() if isinstance(weight, int | float) and weight}
+    name = "style" if "style" in numbers else next(iter(numbers), None)
+    return name and f"loss_weights.{name}=" + ",".join(f"{factor * numbers[name]:g}" for factor in (0.5, 1, 2))
+
+
+def _experiment() -> str:
+    """The experiment of this run as an override, if it has one."""
+    experiment = HydraConfig.get().runtime.choices.get("experiment")
+    return f"experiment={experiment} " if experiment else ""
 
 
 @rank_zero_only
