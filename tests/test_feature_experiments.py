@@ -29,7 +29,7 @@ SMALL_TASK = (
 EXPERIMENTS = {
     "adain": ("experiment=adain",),
     "wct": ("experiment=vgg_fusion", "fusion=wct"),
-    "attention": ("experiment=vgg_fusion", "fusion=attention", "generator.layers=[relu4_1]"),
+    "attention": ("experiment=vgg_fusion", "fusion=attention"),
     "channel_swap": ("experiment=channel_swap",),
     "dual_encoder": ("experiment=dual_encoder", "generator.width=8", "generator.residual_blocks=1"),
     "style_gan": ("experiment=style_gan", *TINY[2:4]),

@@ -222,12 +222,25 @@ def test_other_layers_come_in_at_their_resolution():
     assert not torch.equal(images, changed)
 
 
+def test_adain_layers_have_the_moments_of_the_style_whatever_the_fusion():
+    made = FeatureFusion(DistilledEncoder(weights=None), WCT(), adain_layers=("relu2_1",)).eval()
+    content, style = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 24, 40)
+    seen: dict[str, Tensor] = {}
+    made.laterals["relu2_1"].register_forward_pre_hook(lambda layer, inputs: seen.update(fused=inputs[0]))
+    with torch.no_grad():
+        made(content, style)
+        expected = AdaptiveInstanceNormalization()(made.encoder(content)["relu2_1"], made.encoder(style)["relu2_1"])
+    torch.testing.assert_close(seen["fused"], expected)
+
+
 def test_generators_of_features_refuse_what_does_not_fit():
     encoder = DistilledEncoder(weights=None)
     with pytest.raises(ValueError, match=r"must be relu4_1.*got relu3_1"):
         FeatureFusion(encoder, WCT(), layers=("relu3_1",))
-    with pytest.raises(ValueError, match=r"relu1_1, relu2_1, relu3_1, relu4_1; got relu4_1, relu5_1"):
+    with pytest.raises(ValueError, match=r"relu1_1, relu2_1, relu3_1, relu4_1, .*; got relu4_1, relu5_1 and none"):
         FeatureFusion(encoder, WCT(), layers=("relu4_1", "relu5_1"))
+    with pytest.raises(ValueError, match=r"relu4_1: in generator\.layers and in generator\.adain_layers"):
+        FeatureFusion(encoder, WCT(), adain_layers=("relu4_1",))
     with pytest.raises(ValueError, match=r"channels is 64, but .* have 128 channels; set fusion\.channels=128"):
         FeatureFusion(encoder, StyleAttention(64))
     with pytest.raises(ValueError, match=r"fusion\.share must be in \[0, 1\], got 1\.5"):

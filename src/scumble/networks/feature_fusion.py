@@ -17,6 +17,8 @@ class FeatureFusion(nn.Module):
     ``fusion`` maps the content's and the style's features of one layer to the features to decode
     (:mod:`scumble.networks.fusion`), and is applied to each of ``layers``. The decoder begins with those of relu4_1;
     where it reaches the resolution of another of the layers, the fused features are added through a 1x1 convolution.
+    So are those of ``adain_layers``, whose channels have the moments of the style's, whatever the fusion: features at
+    relu4_1 alone say little of what is where, and a decoder needs hours to invert them.
     ``alpha`` blends content features (0) and fused ones (1). ``decoder_weights`` is a safetensors file of the published
     decoder of AdaIN.
 
@@ -36,18 +38,23 @@ class FeatureFusion(nn.Module):
         decoder_weights: str | Path | None = None,
         alpha: float = 1.0,
         layers: Sequence[str] = ("relu4_1",),
+        adain_layers: Sequence[str] = (),
     ):
         super().__init__()
         if not 0 <= alpha <= 1:
             raise ValueError(f"generator.alpha must be in [0, 1], got {alpha}")
         with torch.no_grad():
             features = encoder(torch.zeros(1, 3, 32, 32))
-            if "relu4_1" not in layers or not set(layers) <= features.keys():
+            if "relu4_1" not in layers or not {*layers, *adain_layers} <= features.keys():
                 raise ValueError(
                     f"generator.layers must be relu4_1, with which the decoder begins, and others of the encoder's "
-                    f"{', '.join(features)}; got {', '.join(layers)}"
+                    f"{', '.join(features)}, as those of generator.adain_layers; got {', '.join(layers)} and "
+                    f"{', '.join(adain_layers) or 'none'}"
                 )
-            widths = {layer: fusion(features[layer], features[layer]).shape[1] for layer in layers}
+            if both := set(layers) & set(adain_layers):
+                raise ValueError(f"{', '.join(sorted(both))}: in generator.layers and in generator.adain_layers")
+            fusions = dict.fromkeys(layers, fusion) | dict.fromkeys(adain_layers, AdaptiveInstanceNormalization())
+            widths = {layer: fuse(features[layer], features[layer]).shape[1] for layer, fuse in fusions.items()}
         self.encoder, self.fusion, self.alpha = Frozen(encoder), fusion, alpha
         self.decoder = adain_decoder(widths["relu4_1"])
         # Between its three enlargements the decoder has 1/2, 1/4 and 1/8 of the channels that it begins with.
@@ -55,10 +62,10 @@ class FeatureFusion(nn.Module):
             {
                 layer: nn.Conv2d(widths[layer], widths["relu4_1"] // 2**level, 1)
                 for level, layer in enumerate(("relu3_1", "relu2_1", "relu1_1"), 1)
-                if layer in layers
+                if layer in widths
             }
         )
-        self.layers = tuple(layers)
+        self.fusions = fusions
         if decoder_weights is not None:
             load_state(self.decoder, load_weights(decoder_weights, "generator.decoder_weights"), decoder_weights)
 
@@ -67,15 +74,15 @@ class FeatureFusion(nn.Module):
         height, width = content.shape[-2:]
         features, style_features = self.encoder(pad_to_multiple(content, self.stride)), self.encoder(style)
         fused = {
-            layer: torch.lerp(features[layer], self.fusion(features[layer], style_features[layer]), self.alpha)
-            for layer in self.layers
+            layer: torch.lerp(features[layer], fuse(features[layer], style_features[layer]), self.alpha)
+            for layer, fuse in self.fusions.items()
         }
         decoded = self.decode(fused)[..., :height, :width]
         # Training needs a gradient outside of [0, 1] as well, or a saturated pixel never comes back.
         return leaky_clamp(decoded) if self.training else decoded.clamp(0, 1)
 
     def decode(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Images from the features of ``layers``, not clamped."""
+        """Images from fused features, not clamped."""
         resolutions = iter(("relu3_1", "relu2_1", "relu1_1"))
         hidden = features["relu4_1"]
         for module in self.decoder:
