@@ -106,6 +106,7 @@ GENERATOR = {
 }
 TASK = {
     "_target_": "scumble.tasks.style_transfer.StyleTransfer",
+    "ema_decay": 0.99,
     "generator": GENERATOR,
     "discriminator": {"_target_": "scumble.networks.discriminators.PatchDiscriminator", "width": 2, "layers": 1},
     "perceptual_encoder": ENCODER,
