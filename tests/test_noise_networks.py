@@ -89,7 +89,7 @@ def test_other_noise_makes_another_image(generator: Callable[[int], NoiseGenerat
 
 @pytest.mark.parametrize("name", [name for name in GENERATORS if name != "texture"])
 def test_a_generator_of_one_size_says_so(name: str) -> None:
-    with pytest.raises(ValueError, match=r"makes images of 16x16, the data has 20x16; set generator\.image_size"):
+    with pytest.raises(ValueError, match=r"makes images of 16x16, not of 20x16; in training set generator\.image_size"):
         GENERATORS[name](16).noise_shape(16, 20)
 
 

@@ -32,7 +32,19 @@ def stylize(arguments: Sequence[str]) -> None:
     main(arguments)
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": train, "evaluate": evaluate, "stylize": stylize}
+def generate(arguments: Sequence[str]) -> None:
+    """draw images from a model that makes them of noise (--model, --output)"""
+    from scumble.generate import main
+
+    main(arguments)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "stylize": stylize,
+    "generate": generate,
+}
 
 
 def main() -> None:

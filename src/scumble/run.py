@@ -188,6 +188,8 @@ def tell_what_next(run_dir: Path, config: dict[str, Any], task: L.LightningModul
     generator = getattr(task, "generator", None)
     if generator is not None and not hasattr(generator, "noise_shape"):
         print(f"  stylize:  scumble stylize PHOTO --style PAINTING --model {folder} --output stylized/")
+    if hasattr(task, "sample"):
+        print(f"  generate: scumble generate --model {folder} --output generated/")
     if isinstance(task, HasResults):
         print(f"  measure:  scumble evaluate run_dir={folder}")
     print(f"  go on:    scumble train run_dir={folder} resume=true steps={2 * config['steps']}")

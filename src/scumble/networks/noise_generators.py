@@ -186,7 +186,7 @@ def check_generated_size(image_size: int, height: int, width: int) -> None:
     """Raise ValueError if a generator of one image size is asked for another."""
     if (height, width) != (image_size, image_size):
         raise ValueError(
-            f"the generator makes images of {image_size}x{image_size}, the data has {width}x{height}; set "
+            f"the generator makes images of {image_size}x{image_size}, not of {width}x{height}; in training set "
             "generator.image_size, data.image_size and data.validation_size to the same number"
         )
 

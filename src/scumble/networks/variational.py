@@ -23,7 +23,7 @@ class VariationalAutoencoder(nn.Module):
         slope: float = 0.2,
     ):
         super().__init__()
-        self.latent = latent
+        self.image_size, self.latent = image_size, latent
         self.encoder = ConvolutionalEncoder(2 * latent, image_size, channels, width, None, kernel_size, slope)
         self.decoder = ConvolutionalDecoder(latent, image_size, channels, width, kernel_size, slope)
 

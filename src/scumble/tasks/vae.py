@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scumble.losses.variational import bernoulli_reconstruction_loss, kl_loss
+from scumble.networks.noise_generators import check_generated_size
 from scumble.networks.variational import VariationalAutoencoder
 from scumble.schedules import Schedule
 from scumble.seeding import VALIDATION, mix
@@ -68,8 +69,9 @@ class VAE(ManualTask):
         return torch.randn(count, self.autoencoder.latent, generator=random).to(self.device)
 
     @torch.no_grad()
-    def sample(self, count: int, draw: int = 0) -> Tensor:
-        """Images (count, C, H, W) in [0, 1]: the mean images of latents of the prior."""
+    def sample(self, count: int, height: int, width: int, labels: Tensor | None = None, draw: int = 0) -> Tensor:
+        """Images (count, C, height, width) in [0, 1]: the mean images of latents of the prior. It knows no labels."""
+        check_generated_size(self.autoencoder.image_size, height, width)
         return self.autoencoder.decode(self.fixed_noise(count, draw)).sigmoid()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -91,7 +93,7 @@ class VAE(ManualTask):
         columns = {"image": images, "0": self(images)}
         for share in self.between:
             columns[f"{share:g}"] = self.autoencoder.decode(torch.lerp(mean, following, share)).sigmoid()
-        samples = self.sample(3 * len(images)).chunk(3)
+        samples = self.sample(3 * len(images), *images.shape[-2:]).chunk(3)
         return columns | {"1": self(images.roll(-1, dims=0))} | {f"sample {i}": s for i, s in enumerate(samples, 1)}
 
     def results(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
