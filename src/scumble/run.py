@@ -28,6 +28,7 @@ from scumble.config import check_trust, instantiate, instantiate_untrusted
 from scumble.data.module import EndlessData
 from scumble.files import atomic_write
 from scumble.metrics.images import HasResults, ImageMetrics
+from scumble.resume import check_resumable
 
 CONFIG_NAME = "config.yaml"
 # Below it a Frechet distance is mostly bias; the literature uses 50,000 and calls 5,000 few.
@@ -160,7 +161,7 @@ def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Checkpoint | No
     """Write the resolved config into the run folder; return the checkpoint to resume from, if there is one.
 
     Raises: FileExistsError if the folder has a run already and ``resume`` is not set; CheckpointError if that run is
-    of another task.
+    of another task; ResumeError if it cannot go on with what has changed in its config.
     """
     checkpoint = latest_checkpoint(run_dir)
     if checkpoint is not None and not config["resume"]:
@@ -174,6 +175,8 @@ def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Checkpoint | No
                 f"{checkpoint.path} is of the task {saved}, this config of {config['task']['_target_']}; give the same "
                 "overrides as before, or another run_dir"
             )
+        for change in check_resumable(checkpoint.config, config):
+            log.info("Changed after step %d: %s", checkpoint.content["global_step"], change)
     _write_config(run_dir, config)
     return checkpoint
 

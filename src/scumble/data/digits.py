@@ -1,6 +1,7 @@
 """Handwritten digits with their labels: scikit-learn's, which need no download, or MNIST's."""
 
 import gzip
+import hashlib
 import struct
 import zlib
 from collections.abc import Sequence
@@ -83,6 +84,13 @@ class Digits(EndlessData):
         count = self.validation_images
         self.training_digits = LabelledImages(images, labels, self.image_size)
         self.validation_digits = LabelledImages(held_out_images[:count], held_out_labels[:count], self.image_size)
+
+    def fingerprint(self) -> str:
+        """By the pixels and labels."""
+        assert self.training_digits is not None
+        known = hashlib.sha256(self.training_digits.images.tobytes())
+        known.update(self.training_digits.labels.tobytes())
+        return known.hexdigest()[:16]
 
     def training_set(self) -> tuple[Dataset[Batch], type[EndlessBatches[Any]], dict[str, int]]:
         assert self.training_digits is not None

@@ -1,5 +1,6 @@
 """The data modules: endless training batches and a fixed validation set, from one set of images or pairs of two."""
 
+import hashlib
 import signal
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from scumble.data.pairs import PairBatches, SamePairs, TrainingPairs, Validation
 from scumble.data.singles import SingleBatches, TrainingImages, ValidationImages
 from scumble.data.sources import ImageSource, Split
 from scumble.data.walk import EndlessBatches
+from scumble.resume import ResumeError
 
 Source = ImageSource | str | Path | Sequence[str | Path]
 Batch = dict[str, Tensor]
@@ -40,6 +42,21 @@ class EndlessData(L.LightningDataModule):
     @abstractmethod
     def validation_set(self) -> Dataset[Batch]:
         """A data set of a fixed length."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash that tells whether the training images are the same ones, in the same order."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"fingerprint": self.fingerprint()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises: ResumeError if the training images are not those of the run so far."""
+        if state_dict.get("fingerprint", self.fingerprint()) != self.fingerprint():
+            raise ResumeError(
+                "the training images are not those that the run was started with (files were added, removed, renamed "
+                "or changed); put them back, or start a new run in another run_dir"
+            )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         assert self.trainer is not None
@@ -116,6 +133,15 @@ class _ImageFiles(EndlessData):
         for name, split in self.splits.items():
             if not split.train:
                 raise ValueError(f"data.{name} has no training images; set another folder or data.validation_fraction")
+
+    def fingerprint(self) -> str:
+        """By the names and sizes of the files, wherever their folders are."""
+        known = hashlib.sha256()
+        for name, split in self.splits.items():
+            known.update(name.encode())
+            for path in split.train:
+                known.update(f"\n{path.name} {path.stat().st_size}".encode())
+        return known.hexdigest()[:16]
 
     def training_images(self, name: str) -> ImageSet:
         return ImageSet(self.splits[name].train, self.load_size, self.cache_bytes // len(self.splits))

@@ -66,11 +66,16 @@ class ManualTask(L.LightningModule):
         self.accumulate = accumulate
         self.skip_limit, self.skipped_updates = skip_limit, 0
         self.gradient_shares_interval = gradient_shares_interval
+        self._settings: dict[str, list[dict[str, Any]]] = {}  # of each optimizer's groups, as the config says
         self._restored_gradients: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> list[Optimizer]:
-        optimizers = [make(self.trained_by(name)) for name, make in self.optimizer_factories.items()]
-        return [Clock(), *optimizers]
+        optimizers = {name: make(self.trained_by(name)) for name, make in self.optimizer_factories.items()}
+        self._settings = {
+            name: [{key: value for key, value in group.items() if key != "params"} for group in made.param_groups]
+            for name, made in optimizers.items()
+        }
+        return [Clock(), *optimizers.values()]
 
     def trained_by(self, name: str) -> list[nn.Parameter]:
         """The parameters of the optimizer of a name: those of the network of that name; a task may add others."""
@@ -169,8 +174,8 @@ class ManualTask(L.LightningModule):
         """The optimizer of a network, with the learning rate of this step."""
         optimizer = self.optimizer(name)
         factor = self.lr_schedule(self.global_step)
-        for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
+        for group, settings in zip(optimizer.param_groups, self._settings[name], strict=True):
+            group["lr"] = settings["lr"] * factor
         return optimizer
 
     def _clip_gradient(self, name: str) -> Tensor:
@@ -217,7 +222,14 @@ class ManualTask(L.LightningModule):
         """Nothing: a validation in the middle of an accumulation must not lose the gradients so far."""
 
     def on_train_start(self) -> None:
-        """Give restored gradients back, now that Lightning has cleared all of them."""
+        """Let the config decide again, and give restored gradients back, now that Lightning has cleared all of them.
+
+        A restored optimizer has the settings of its checkpoint besides its state: a learning rate that was changed for
+        the rest of a run would be forgotten.
+        """
+        for name, groups in self._settings.items():
+            for group, settings in zip(self.optimizer(name).param_groups, groups, strict=True):
+                group |= settings
         parameters = dict(self.named_parameters())
         for name, gradient in self._restored_gradients.items():
             parameters[name].grad = gradient.to(self.device)

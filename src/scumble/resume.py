@@ -1,0 +1,110 @@
+"""What may change when a run is resumed: the differences of two resolved configs, and which of them are refused."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+ABSENT = "(absent)"
+
+# Of the data, what has no part in the training batches. Where the images are may change as well: whether they are the
+# same ones is checked by what they are, when they have been found (EndlessData.load_state_dict).
+FREE_DATA = ("num_workers", "cache_gib", "strict", "download", "root", "content", "style", "image")
+
+
+class Change(NamedTuple):
+    """A value of a resolved config that differs from the one before."""
+
+    key: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.before} -> {self.after}"
+
+
+class ResumeError(ValueError):
+    """A config with which a run cannot go on."""
+
+
+def check_resumable(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """The changes with which the run of the config ``before`` goes on by the config ``after``.
+
+    Steps, loss weights, learning rates, loggers, callbacks and devices may change. What decides the shape of what is in
+    the checkpoint, or which images and noise belong to which step, may not.
+    Raises: ResumeError that lists what may not, with the reasons.
+    """
+    found = changes(before, after)
+    refused = [change for change in found if _reason_against(change, before, after)]
+    if refused:
+        raise ResumeError(
+            "the run cannot go on with what has changed:\n"
+            + "".join(f"  {change}\n    {_reason_against(change, before, after)}\n" for change in _once(refused))
+            + "leave these as they were, or start a new run in another run_dir"
+        )
+    return _once(found)
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """What differs between two resolved configs of one run, but for the folder that it is in and for ``resume``."""
+    old, new = dict(_leaves(before)), dict(_leaves(after))
+    moved = str(before.get("run_dir")), str(after.get("run_dir"))
+    found = []
+    for key in [*new, *(key for key in old if key not in new)]:
+        a, b = old.get(key, ABSENT), new.get(key, ABSENT)
+        if isinstance(a, str) and isinstance(b, str):
+            a = a.replace(*moved)
+        if a != b and key not in ("resume", "run_dir", "name", "trust"):
+            found.append(Change(key, a, b))
+    return found
+
+
+def _reason_against(change: Change, before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+    """Why a run cannot go on with a change, or None."""
+    group, *rest = change.key.split(".")
+    if change.key == "seed":
+        return "the pairs and the noise of every step are functions of the seed"
+    name = rest[0] if rest else ""
+    if group == "data" and name not in FREE_DATA and not _is_about_validation(name):
+        return "which images belong to which step depends on it"
+    owners = {target for config in (before, after) for target in _owners(config, change.key)}
+    if any(owner.startswith("scumble.data.damage.") for owner in owners):
+        return "the damage of every step depends on it"
+    if any(owner.startswith("scumble.networks.") for owner in owners):
+        return "the weights in the checkpoint are those of the networks as they were"
+    if change.key == "task.ema_decay" and 0 in (change.before, change.after):
+        return "the checkpoint has an average of the generator only where there was one"
+    if "optimizers" in rest and rest[-1] == "_target_":
+        return "the checkpoint has the state of the optimizer as it was"
+    return None
+
+
+def _is_about_validation(key: str) -> bool:
+    return key.startswith("validation_") and key != "validation_fraction"
+
+
+def _owners(config: Any, key: str) -> Iterator[str]:
+    """The targets of the configs around a key, but for the frozen encoders, which are not in a checkpoint."""
+    for name in key.split("."):
+        if not isinstance(config, Mapping) or name in ("perceptual_encoder", "teacher", "metrics"):
+            return
+        if "_target_" in config:
+            yield str(config["_target_"])
+        config = config.get(name)
+
+
+def _leaves(config: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        where = f"{key}.{name}".lstrip(".")
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, where)
+        else:
+            yield where, value
+
+
+def _once(found: list[Change]) -> list[Change]:
+    """The changes without those that an interpolation repeats elsewhere: the shortest key of each stays."""
+    shortest: dict[tuple[str, str, str], Change] = {}
+    for change in found:
+        same = (change.key.rsplit(".", 1)[-1], str(change.before), str(change.after))
+        if same not in shortest or len(change.key) < len(shortest[same].key):
+            shortest[same] = change
+    return list(shortest.values())

@@ -1,0 +1,132 @@
+"""What may change between a run and its resume, and what is refused with the reason."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from runs import TINY, make_images, scumble_here
+
+from scumble.config import CONFIG_FOLDER
+from scumble.resume import ResumeError, changes, check_resumable
+
+
+def config(*overrides: str, run_dir: str = "/runs/a") -> dict[str, Any]:
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        composed = compose("train", [f"run_dir={run_dir}", "name=test", *overrides])
+    plain = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def test_a_moved_run_has_not_changed() -> None:
+    assert changes(config(), config("resume=true", run_dir="/elsewhere/b")) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "shown"),
+    [
+        (["loss_weights.style=5"], ["loss_weights.style: 1.7 -> 5"]),
+        (["steps=900"], ["steps: 800 -> 900"]),
+        (["optimizer.optimizers.generator.lr=0.01"], ["task.optimizers.generator.lr: 0.002 -> 0.01"]),
+        (["threads=1", "trainer.devices=2"], ["trainer.devices: 1 -> 2", "threads: 2 -> 1"]),
+        (["adversarial_loss=wasserstein"], ["scumble.losses.adversarial.Hinge -> scumble.losses.adversarial.Wasserst"]),
+        (["perceptual_encoder=random"], ["weights: shipped -> (absent)"]),
+        (["data.num_workers=3", "data.validation_pairs=4"], ["data.num_workers: 0 -> 3"]),
+        (["logger=csv"], ["logger.wandb."]),
+    ],
+)
+def test_what_may_change_is_shown(overrides: list[str], shown: list[str]) -> None:
+    found = [str(change) for change in check_resumable(config(), config(*overrides))]
+    assert len(found) == len({text.split(": ")[0] for text in found})
+    for text in shown:
+        assert any(text in change for change in found), found
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refused", "reason"),
+    [
+        (["seed=1"], "seed: 0 -> 1", "functions of the seed"),
+        (["generator.width=32"], "generator.width: 24 -> 32", "weights in the checkpoint"),
+        (["discriminator=multiscale"], "discriminator._target_: ", "weights in the checkpoint"),
+        (["data.batch_size=8"], "data.batch_size: 4 -> 8", "which images belong to which step"),
+        (["data.validation_fraction=0.2"], "data.validation_fraction: 0.1 -> 0.2", "which images belong to which step"),
+        (["data=digits"], "data._target_: ", "which images belong to which step"),
+        (["task.ema_decay=0"], "task.ema_decay: 0.99 -> 0", "average of the generator"),
+        (
+            ["optimizer.optimizers.generator._target_=torch.optim.SGD", "~optimizer.optimizers.generator.betas"],
+            "torch.optim.Adam -> torch.optim.SGD",
+            "state of the optimizer",
+        ),
+    ],
+)
+def test_what_may_not_change_is_refused_with_the_reason(overrides: list[str], refused: str, reason: str) -> None:
+    with pytest.raises(ResumeError, match="leave these as they were, or start a new run") as caught:
+        check_resumable(config(), config("steps=900", *overrides))
+    assert refused in str(caught.value)
+    assert reason in str(caught.value)
+    assert "steps" not in str(caught.value).replace("steps are", "")
+
+
+def test_a_key_that_networks_take_over_is_refused() -> None:
+    with pytest.raises(ResumeError, match=r"generator\.classes: 10 -> 5"):
+        check_resumable(config("experiment=cgan"), config("experiment=cgan", "classes=5"))
+
+
+def test_another_damage_is_refused() -> None:
+    with pytest.raises(ResumeError, match="the damage of every step depends on it"):
+        check_resumable(config("experiment=restoration"), config("experiment=restoration", "damage=blur"))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> list[str]:
+    """The overrides of a run of two steps in the folder ``run``."""
+    make_images(tmp_path / "content", 4, seed=1)
+    make_images(tmp_path / "style", 3, seed=2)
+    data = [f"data.content={tmp_path / 'content'}", f"data.style={tmp_path / 'style'}"]
+    scumble_here("train", *TINY, *data, "steps=2", "run_dir=run", cwd=tmp_path)
+    return ["train", "run_dir=run", "resume=true"]
+
+
+def test_a_resume_shows_what_changed_and_learns_at_the_new_rate(run: list[str], tmp_path: Path) -> None:
+    def loss_moves(name: str, *overrides: str) -> list[float]:
+        """The identity-free objective of G after the resume, step by step."""
+        (tmp_path / name).mkdir()
+        for file in (tmp_path / "run").rglob("*"):
+            if file.is_file():
+                target = tmp_path / name / file.relative_to(tmp_path / "run")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(file.read_bytes())
+        result = scumble_here("train", f"run_dir={name}", "resume=true", "steps=4", *overrides, cwd=tmp_path)
+        assert "Changed after step 2: steps: 2 -> 4" in result.stdout + result.stderr
+        with (tmp_path / name / "metrics.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if row["train/content"]]
+        return [float(row["train/content"]) for row in rows if int(row["step"]) > 2]
+
+    as_before = loss_moves("a")
+    still = loss_moves("b", "optimizer.optimizers.generator.lr=0")
+    assert as_before[0] == still[0]  # the first step after the resume starts from the same weights
+    assert as_before[1] != still[1]
+
+
+def test_a_resume_with_another_network_is_refused_and_nothing_is_lost(run: list[str], tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.ckpt")}
+    saved = (tmp_path / "run" / "config.yaml").read_text()
+    result = scumble_here(*run, "generator.width=12", cwd=tmp_path, check=False)
+    assert result.returncode
+    assert "generator.width: 8 -> 12" in result.stderr
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.ckpt")} == before
+    assert (tmp_path / "run" / "config.yaml").read_text() == saved
+
+
+def test_a_resume_with_other_images_is_refused(run: list[str], tmp_path: Path) -> None:
+    make_images(tmp_path / "content", 9, seed=5)
+    result = scumble_here(*run, "steps=4", cwd=tmp_path, check=False)
+    assert "the training images are not those that the run was started with" in result.stderr
+
+
+def test_moved_images_are_the_same_images(run: list[str], tmp_path: Path) -> None:
+    (tmp_path / "content").rename(tmp_path / "photographs")
+    scumble_here(*run, "steps=4", f"data.content={tmp_path / 'photographs'}", cwd=tmp_path)
