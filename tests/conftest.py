@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import random
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,9 +14,26 @@ from torch import Tensor
 from scumble.images import read_image, to_float
 
 torch.set_num_threads(1)
+DEADLINE = pytest.StashKey[float | None]()
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("scumble", deadline=None)
 settings.load_profile("scumble")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--minutes", type=float, help="start no further test after so many minutes, and say which")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    minutes = config.getoption("minutes")
+    config.stash[DEADLINE] = time.monotonic() + 60 * minutes if minutes is not None else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    deadline = item.config.stash[DEADLINE]
+    if deadline is not None and time.monotonic() > deadline:
+        pytest.skip(f"out of time (--minutes): {item.nodeid}")
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,7 @@ def make_images(folder: Path, count: int, seed: int = 0, side: int = 48) -> Path
 def scumble(*arguments: str, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
     """`scumble ARGUMENTS` to its end."""
     result = subprocess.run(
-        _command(arguments), cwd=cwd, env=_environment(environment), capture_output=True, text=True, timeout=300
+        _command(arguments), cwd=cwd, env=_environment(environment), capture_output=True, text=True, timeout=1200
     )
     if check and result.returncode:
         raise AssertionError(f"scumble {' '.join(arguments)} ended with {result.returncode}:\n{result.stderr[-3000:]}")
@@ -87,7 +87,7 @@ def scumble_killed_at(step: int, *arguments: str, cwd: Path, run_dir: Path) -> N
     process = subprocess.Popen(
         _command(arguments), cwd=cwd, env=_environment({}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and process.poll() is None:
         if last_step(run_dir) >= step:
             break

@@ -106,7 +106,7 @@ def test_nothing_is_unpickled(path: Path):
 def imported_by(statement: str, *packages: str) -> str:
     """Which of the packages a fresh Python has imported after the statement, as a printed list."""
     program = f"{statement}; import sys; print([name for name in {packages} if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=600)
     return result.stdout.strip()
 
 

@@ -138,7 +138,7 @@ def test_a_killed_preparation_leaves_whole_files_and_is_resumed(tmp_path):
     prepare = f"SamplePaintings(cache_dir={str(tmp_path)!r}, **{few}).prepare()"
     program = f"from scumble.data.sample import SamplePaintings; {prepare}"
     process = subprocess.Popen([sys.executable, "-c", program])
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not list(tmp_path.rglob("*.png")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
