@@ -176,6 +176,8 @@ def test_command_runs(command: Command, placeholder: Callable[[str], str], folde
         arguments = tiny(arguments, cwd)
         if set(arguments) & set(NEEDS_A_CLUSTER) and not torch.cuda.is_available():
             arguments += ["--cfg", "job"]
+    if arguments[0] == "check-resume":
+        arguments += ["--steps=6", "debug=tiny"]
     path = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]))
     scumble(*arguments, cwd=cwd, **environment | {"PYTHONPATH": path})
 

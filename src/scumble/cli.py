@@ -39,11 +39,19 @@ def generate(arguments: Sequence[str]) -> None:
     main(arguments)
 
 
+def check_resume(arguments: Sequence[str]) -> None:
+    """prove that your own configuration resumes exactly (key=value ...)"""
+    from scumble.check_resume import main
+
+    main(arguments)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "evaluate": evaluate,
     "stylize": stylize,
     "generate": generate,
+    "check-resume": check_resume,
 }
 
 
@@ -67,5 +75,5 @@ def main() -> None:
 
 
 def _usage() -> str:
-    listed = "\n".join(f"  {name:<10} {function.__doc__}" for name, function in COMMANDS.items())
+    listed = "\n".join(f"  {name:<13} {function.__doc__}" for name, function in COMMANDS.items())
     return USAGE.format(commands=listed)

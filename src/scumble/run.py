@@ -16,6 +16,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from scumble.callbacks.contracts import CountSteps, RecordConfig, SameConfigOnAllRanks, SeedEachStep
+from scumble.callbacks.preemption import Preempted
 from scumble.checkpoint import (
     AtomicCheckpointIO,
     Checkpoint,
@@ -60,13 +61,13 @@ def train(config: DictConfig) -> dict[str, float]:
     L.seed_everything(plain["seed"], workers=False, verbose=False)  # the initial weights; steps are seeded on their own
     task = instantiate(plain["task"])
     data = instantiate(plain["data"])
-    loggers = list(instantiate(plain["logger"] or {}).values())
+    loggers = _chosen(plain["logger"])
     callbacks = [
         CountSteps(),
         SeedEachStep(plain["seed"]),
         SameConfigOnAllRanks(plain),
         RecordConfig(plain),
-        *instantiate(plain["callbacks"] or {}).values(),
+        *_chosen(plain["callbacks"]),
     ]
     trainer: L.Trainer = instantiate(plain["trainer"] | {"_partial_": True})(
         max_steps=plain["steps"],
@@ -89,7 +90,11 @@ def train(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         log.info("Run folder: %s%s", run_dir, f", resumed at step {start}" if start else "")
     sys.argv[0] = str(RANK_SCRIPT)
-    trainer.fit(task, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
+    except Preempted as preempted:
+        log.info("%s, after step %d: the checkpoint is written", preempted, trainer.global_step)
+        preempted.give_way()
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
@@ -219,6 +224,11 @@ def _experiment() -> str:
 def _write_config(run_dir: Path, config: dict[str, Any]) -> None:
     with atomic_write(run_dir / CONFIG_NAME) as file:
         file.write(OmegaConf.to_yaml(OmegaConf.create(config)).encode())
+
+
+def _chosen(configs: dict[str, Any] | None) -> list[Any]:
+    """The objects of a group of configs by name; a name that is set to null is left out."""
+    return [made for made in instantiate(configs or {}).values() if made is not None]
 
 
 def _plugins(start: Checkpoint | None) -> list[Any]:

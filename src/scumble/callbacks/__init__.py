@@ -4,7 +4,8 @@ from scumble.callbacks.checkpoints import Checkpoints
 from scumble.callbacks.metrics import Metrics
 from scumble.callbacks.monitors import Monitor, Monitors
 from scumble.callbacks.picture_grid import PictureGrid
+from scumble.callbacks.preemption import Preemption
 from scumble.callbacks.progress import StepProgressBar
 from scumble.callbacks.report import Report
 
-__all__ = ["Checkpoints", "Metrics", "Monitor", "Monitors", "PictureGrid", "Report", "StepProgressBar"]
+__all__ = ["Checkpoints", "Metrics", "Monitor", "Monitors", "PictureGrid", "Preemption", "Report", "StepProgressBar"]
