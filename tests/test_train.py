@@ -92,6 +92,19 @@ def test_multirun_names_its_runs_by_what_changed(folders: Path, tmp_path: Path) 
         assert yaml.safe_load((folder / "config.yaml").read_text())["loss_weights"]["style"] == weight
 
 
+def test_a_run_that_fails_does_not_stop_a_sweep(folders: Path, tmp_path: Path) -> None:
+    sweep = ["task.accumulate=0,1", "-m", "steps=2", "hydra.sweep.dir=sweep"]
+    result = scumble_here("train", *TINY, *data(folders), *sweep, cwd=tmp_path, check=False)
+    assert result.returncode == 1
+    assert "these runs of the sweep failed" in result.stderr
+    assert "task.accumulate=0: accumulate must be at least 1, got 0" in result.stderr
+    assert "task.accumulate=1:" not in result.stderr
+    error = (tmp_path / "sweep" / "task.accumulate=0" / "error.txt").read_text()
+    assert error.startswith("accumulate must be at least 1, got 0")
+    assert "Traceback" in error
+    assert list(list_checkpoints(tmp_path / "sweep" / "task.accumulate=1")) == [2]
+
+
 MISTAKES = {
     "misspelt key": (["stepps=3"], "stepps"),
     "misspelt loss term": (["loss_weights.stile=3"], "stile"),

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,12 +11,21 @@ from typing import Any
 
 import hydra
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException, OverrideParseException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from scumble.config import CONFIG_FOLDER
+from scumble.files import atomic_write
+
+# In the folder of a run of a sweep that failed: what went wrong.
+ERROR_FILE = "error.txt"
+
+log = logging.getLogger(__name__)
 
 # These are about the user's input and say how to mend it, so they end in one line; SCUMBLE_TRACEBACK=1 shows more.
 USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException, OmegaConfBaseException)
@@ -33,6 +43,8 @@ def _train(config: DictConfig) -> Any:
     from scumble.run import train
 
     _quiet()  # after the import, which sets the levels of Lightning's loggers
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return _going_on(train)(config)
     return _ending_in_one_line(train)(config)
 
 
@@ -92,9 +104,43 @@ def _ending_in_one_line(function: Callable[[DictConfig], Any]) -> Callable[[Dict
         except USER_ERRORS as error:
             if os.environ.get("SCUMBLE_TRACEBACK"):
                 raise
-            sys.exit(f"scumble: {error.__cause__ if isinstance(error, InstantiationException) else error}")
+            sys.exit(f"scumble: {_message(error)}")
 
     return wrapped
+
+
+def _going_on(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """A run of a sweep: its error is kept in its folder, and the other runs go on."""
+
+    def wrapped(config: DictConfig) -> Any:
+        kept = Path(HydraConfig.get().runtime.output_dir) / ERROR_FILE
+        kept.unlink(missing_ok=True)
+        try:
+            return function(config)
+        except Exception as error:
+            with atomic_write(kept) as file:
+                file.write(f"{_message(error)}\n\n{traceback.format_exc()}".encode())
+            log.error("This run failed: %s", _message(error))
+            return {}
+
+    return wrapped
+
+
+def _message(error: BaseException) -> str:
+    """What a user should read of an error; Hydra wraps those of what it makes."""
+    return str((isinstance(error, InstantiationException) and error.__cause__) or error) or type(error).__name__
+
+
+class SweepSummary(Callback):
+    """At the end of a sweep: where it is, and which of its runs failed, if any did; then the exit status is 1."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        failed = {path.parent: path.read_text().splitlines()[0] for path in sorted(folder.rglob(ERROR_FILE))}
+        print(f"\nThe sweep is in {folder}")
+        if failed:
+            listed = "\n".join(f"  {run.relative_to(folder)}: {message}" for run, message in failed.items())
+            sys.exit(f"scumble: these runs of the sweep failed, {ERROR_FILE} in their folders says where:\n{listed}")
 
 
 def _quiet() -> None:
