@@ -120,7 +120,7 @@ class Toy(ManualTask):
     def __init__(self, **manual: Any):
         super().__init__({"line": partial(torch.optim.SGD, lr=0.1)}, **manual)
         self.line = nn.Linear(2, 1, bias=False)
-        self.made = self.optimizer_factories["line"](self.line.parameters())
+        self.made = self.configure_optimizers()[1]
         self.counted = 0
 
     @property

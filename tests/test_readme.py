@@ -230,6 +230,12 @@ def placeholder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str
         scumble("train", *tiny(data, root), f"run_dir={root / 'run'}", "logger=csv", cwd=root)
         return root / "run"
 
+    def sweep(name: str) -> Path:
+        data = ["data=folders", f"data.content={value('PHOTOS')}", f"data.style={value('PAINTINGS')}"]
+        grid = ["-m", "loss_weights.style=1,2", f"hydra.sweep.dir={root / 'sweep'}"]
+        scumble("train", *tiny(data, root), *grid, "logger=csv", cwd=root)
+        return root / "sweep"
+
     def checkpoint(name: str) -> Path:
         return shutil.copy(max((Path(value("RUN")) / "checkpoints").glob("*.ckpt")), root / "model.ckpt")
 
@@ -250,6 +256,7 @@ def placeholder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str
         "PAINTING": image,
         **dict.fromkeys(("PHOTOS", "PAINTINGS", "FOLDER", "CONTENT_DIR", "STYLE_DIR"), images),
         "RUN": run,
+        "SWEEP_DIR": sweep,
         "CHECKPOINT": checkpoint,
         "VGG": vgg,
         "OUTPUT": lambda name: root / "output",

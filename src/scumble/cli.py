@@ -46,11 +46,19 @@ def check_resume(arguments: Sequence[str]) -> None:
     main(arguments)
 
 
+def sweep(arguments: Sequence[str]) -> None:
+    """look at a sweep, or train what is not done of it (status SWEEP_DIR, resume SWEEP_DIR)"""
+    from scumble.sweep import main
+
+    main(arguments)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "evaluate": evaluate,
     "stylize": stylize,
     "generate": generate,
+    "sweep": sweep,
     "check-resume": check_resume,
 }
 

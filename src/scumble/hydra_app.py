@@ -1,5 +1,6 @@
 """``scumble train`` as a Hydra application: overrides, multirun, resume from a run folder."""
 
+import itertools
 import logging
 import os
 import sys
@@ -21,9 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scumble.config import CONFIG_FOLDER
 from scumble.files import atomic_write
-
-# In the folder of a run of a sweep that failed: what went wrong.
-ERROR_FILE = "error.txt"
+from scumble.ledger import ERROR_FILE
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +90,23 @@ def naming_of_sweep(arguments: Sequence[str]) -> list[str]:
     same = sorted({override.key_or_group for override in overrides if not override.is_sweep_override()})
     quoted = ",".join(f"'{key}'" for key in same)
     return [f"hydra.job.config.override_dirname.exclude_keys=[{quoted}]"]
+
+
+def runs_of_grid(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each run of a grid, without ``resume``; none if a value is drawn by a sampler."""
+    choices = []
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.get_key_element()
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            return []
+        values = (
+            list(override.sweep_string_iterator())
+            if override.is_sweep_override()
+            else [override.get_value_element_as_str()]
+        )
+        if key != "resume":
+            choices.append([f"{key}={value}" for value in values])
+    return [list(words) for words in itertools.product(*choices)]
 
 
 def _key(override: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 ABSENT = "(absent)"
+NOT_OF_THE_RUN = ("run_dir", "name", "resume", "trust")
 
 # Of the data, what has no part in the training batches. Where the images are may change as well: whether they are the
 # same ones is checked by what they are, when they have been found (EndlessData.load_state_dict).
@@ -45,16 +46,26 @@ def check_resumable(before: Mapping[str, Any], after: Mapping[str, Any]) -> list
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """What differs between two resolved configs of one run, but for the folder that it is in and for ``resume``."""
-    old, new = dict(_leaves(before)), dict(_leaves(after))
-    moved = str(before.get("run_dir")), str(after.get("run_dir"))
-    found = []
-    for key in [*new, *(key for key in old if key not in new)]:
-        a, b = old.get(key, ABSENT), new.get(key, ABSENT)
-        if isinstance(a, str) and isinstance(b, str):
-            a = a.replace(*moved)
-        if a != b and key not in ("resume", "run_dir", "name", "trust"):
-            found.append(Change(key, a, b))
-    return found
+    old, new = dict(_leaves(in_any_folder(before))), dict(_leaves(in_any_folder(after)))
+    keys = [*new, *(key for key in old if key not in new)]
+    pairs = [Change(key, old.get(key, ABSENT), new.get(key, ABSENT)) for key in keys]
+    return [change for change in pairs if change.before != change.after]
+
+
+def in_any_folder(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved config without where its run is and how it was asked for: what decides the numbers that it makes."""
+    run_dir = str(config.get("run_dir"))
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: moved(child) for key, child in value.items()}
+        if isinstance(value, list):
+            return [moved(child) for child in value]
+        if isinstance(value, str) and value.startswith(run_dir):
+            return "RUN_DIR" + value.removeprefix(run_dir)
+        return value
+
+    return {key: moved(value) for key, value in config.items() if key not in NOT_OF_THE_RUN}
 
 
 def _reason_against(change: Change, before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -28,6 +29,7 @@ from scumble.checkpoint import (
 from scumble.config import check_trust, instantiate, instantiate_untrusted
 from scumble.data.module import EndlessData
 from scumble.files import atomic_write
+from scumble.ledger import State, is_done, record
 from scumble.metrics.images import HasResults, ImageMetrics
 from scumble.resume import check_resumable
 
@@ -44,7 +46,7 @@ def train(config: DictConfig) -> dict[str, float]:
     """Train the run that a composed config describes, and return its last metrics.
 
     Everything of the run goes to ``config.run_dir``. With ``config.resume`` it goes on from the newest readable
-    checkpoint there, and starts from nothing if there is none.
+    checkpoint there, and starts from nothing if there is none; a run that is done is left as it is.
     """
     plain = resolve(config)
     run_dir = Path(plain["run_dir"])
@@ -55,8 +57,26 @@ def train(config: DictConfig) -> dict[str, float]:
             f"trainer.precision={plain['trainer']['precision']} shares one loss scale among all optimizers, "
             "which breaks alternating optimization; accepted: 32-true, bf16-mixed"
         )
+    if plain["resume"] and (done := is_done(run_dir, plain)):
+        log.info("Done already: %s", run_dir)
+        return done.metrics
     checkpoint = prepare_run_folder(run_dir, plain)
+    _record(run_dir, State.RUNNING, plain)
+    try:
+        metrics = _fit(plain, run_dir, checkpoint)
+    except Preempted as preempted:
+        _record(run_dir, State.PREEMPTED, plain)
+        log.info("%s: the checkpoint is written", preempted)
+        preempted.give_way()
+    except Exception as error:
+        _record(run_dir, State.FAILED, plain, error=str(error).split("\n", 1)[0])
+        raise
+    _record(run_dir, State.DONE, plain, metrics=metrics)
+    return metrics
 
+
+def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) -> dict[str, float]:
+    """Make the objects of a config, train from the checkpoint, if there is one, and return the last metrics."""
     torch.set_num_threads(plain["threads"])
     L.seed_everything(plain["seed"], workers=False, verbose=False)  # the initial weights; steps are seeded on their own
     task = instantiate(plain["task"])
@@ -90,11 +110,7 @@ def train(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         log.info("Run folder: %s%s", run_dir, f", resumed at step {start}" if start else "")
     sys.argv[0] = str(RANK_SCRIPT)
-    try:
-        trainer.fit(task, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
-    except Preempted as preempted:
-        log.info("%s, after step %d: the checkpoint is written", preempted, trainer.global_step)
-        preempted.give_way()
+    trainer.fit(task, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:
@@ -146,9 +162,16 @@ def evaluate(config: DictConfig) -> dict[str, float]:
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
-    """The config as plain data, with the folder that Hydra chose for this job as ``run_dir``."""
+    """The config as plain data, with the folder that Hydra chose for this job as ``run_dir``.
+
+    The runs of a sweep are one group in Weights & Biases, by the name of the sweep's folder, unless another is given.
+    """
+    hydra = HydraConfig.get()
     with open_dict(config):
-        config.run_dir = str(Path(HydraConfig.get().runtime.output_dir).absolute())
+        config.run_dir = str(Path(hydra.runtime.output_dir).absolute())
+        given = any(word.startswith("logger.wandb.group=") for word in hydra.overrides.task)
+        if hydra.mode == RunMode.MULTIRUN and "wandb" in (config.logger or {}) and not given:
+            config.logger.wandb.group = Path(hydra.sweep.dir).name
     return to_plain(config)
 
 
@@ -218,6 +241,9 @@ def _experiment() -> str:
     """The experiment of this run as an override, if it has one."""
     experiment = HydraConfig.get().runtime.choices.get("experiment")
     return f"experiment={experiment} " if experiment else ""
+
+
+_record = rank_zero_only(record)
 
 
 @rank_zero_only

@@ -1,0 +1,93 @@
+"""The ledger: the state of every run, kept in its folder, so that a sweep can be looked at and gone on with."""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scumble.checkpoint import list_checkpoints
+from scumble.config import config_hash
+from scumble.files import atomic_write
+from scumble.resume import in_any_folder
+
+STATUS_FILE = "status.json"
+# In the folder of a run of a sweep that failed: what went wrong, and where.
+ERROR_FILE = "error.txt"
+
+
+class State(StrEnum):
+    """Where a run stands. A run that was killed says that it is running; whether its process lives tells."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    PREEMPTED = "preempted"
+
+
+class Status(NamedTuple):
+    """What a run folder says of its run: ``key`` is the hash of its config, ``step`` that of its newest checkpoint."""
+
+    state: State
+    key: str
+    step: int
+    metrics: dict[str, float]
+    error: str
+    host: str
+    process: int
+
+
+def run_key(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that two resolved configs share only if they ask for the same run, in any folder."""
+    return config_hash(in_any_folder(config))
+
+
+def record(
+    run_dir: str | Path,
+    state: State,
+    config: Mapping[str, Any],
+    *,
+    metrics: Mapping[str, float] | None = None,
+    error: str = "",
+) -> None:
+    """Write the state of a run into its folder."""
+    step = next(iter(list_checkpoints(run_dir)), 0)
+    status = Status(state, run_key(config), step, dict(metrics or {}), error, socket.gethostname(), os.getpid())
+    with atomic_write(Path(run_dir) / STATUS_FILE) as file:
+        file.write(json.dumps(status._asdict(), indent=2).encode())
+
+
+def read_status(run_dir: str | Path) -> Status | None:
+    """What a run folder says of its run; None if it says nothing that can be read.
+
+    A run whose process on this machine is gone was killed: it is preempted. Of other machines only their word is known.
+    """
+    try:
+        found = json.loads((Path(run_dir) / STATUS_FILE).read_text())
+        status = Status(**found | {"state": State(found["state"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    if status.state == State.RUNNING and status.host == socket.gethostname() and not _is_alive(status.process):
+        return status._replace(state=State.PREEMPTED)
+    return status
+
+
+def is_done(run_dir: str | Path, config: Mapping[str, Any]) -> Status | None:
+    """The status of a run that was finished with the very same config and has its last checkpoint, else None."""
+    status = read_status(run_dir)
+    if status is None or status.state != State.DONE or status.key != run_key(config):
+        return None
+    return status if status.step == next(iter(list_checkpoints(run_dir)), 0) else None
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
