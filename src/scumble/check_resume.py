@@ -59,16 +59,17 @@ def check_resume(
 
     fallen = 0
     command = [*overrides, *own, f"run_dir={killed}"]
+    resumed = [*command, "resume=true"]  # all of them again: whom to trust is not taken from a run folder
     for _ in range(kills):
         # Together about as long as the run takes, so that most of the kills find it alive.
         was_killed, seconds_before = _train(command, killed, kill_after=draw.uniform(0, 2 * seconds / (kills + 1)))
         if was_killed:
             fallen += 1
             print(f"killed {seconds_before:.1f} s after a first step", flush=True)
-            command = [f"run_dir={killed}", "resume=true"]
+            command = resumed
     if not fallen:
         raise ValueError("the runs ended before they could be killed; give more --steps")
-    _train([f"run_dir={killed}", "resume=true"], killed)
+    _train(resumed, killed)
     return next(differences(whole, killed), None)
 
 
