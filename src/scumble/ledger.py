@@ -8,7 +8,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scumble.checkpoint import list_checkpoints
 from scumble.config import config_hash
 from scumble.files import atomic_write
 from scumble.resume import in_any_folder
@@ -35,7 +34,6 @@ class Status(NamedTuple):
     key: str
     step: int
     metrics: dict[str, float]
-    error: str
     host: str
     process: int
 
@@ -49,13 +47,11 @@ def record(
     run_dir: str | Path,
     state: State,
     config: Mapping[str, Any],
-    *,
+    step: int = 0,
     metrics: Mapping[str, float] | None = None,
-    error: str = "",
 ) -> None:
-    """Write the state of a run into its folder."""
-    step = next(iter(list_checkpoints(run_dir)), 0)
-    status = Status(state, run_key(config), step, dict(metrics or {}), error, socket.gethostname(), os.getpid())
+    """Write the state of a run into its folder; ``step`` is that of its newest checkpoint."""
+    status = Status(state, run_key(config), step, dict(metrics or {}), socket.gethostname(), os.getpid())
     with atomic_write(Path(run_dir) / STATUS_FILE) as file:
         file.write(json.dumps(status._asdict(), indent=2).encode())
 
@@ -75,12 +71,12 @@ def read_status(run_dir: str | Path) -> Status | None:
     return status
 
 
-def is_done(run_dir: str | Path, config: Mapping[str, Any]) -> Status | None:
-    """The status of a run that was finished with the very same config and has its last checkpoint, else None."""
+def is_done(run_dir: str | Path, config: Mapping[str, Any], step: int = 0) -> Status | None:
+    """The status of a run that was finished with the very same config, if ``step`` is still its newest checkpoint's."""
     status = read_status(run_dir)
-    if status is None or status.state != State.DONE or status.key != run_key(config):
+    if status is None or (status.state, status.key, status.step) != (State.DONE, run_key(config), step):
         return None
-    return status if status.step == next(iter(list_checkpoints(run_dir)), 0) else None
+    return status
 
 
 def _is_alive(process: int) -> bool:

@@ -24,6 +24,7 @@ from scumble.checkpoint import (
     CheckpointError,
     find_checkpoint,
     latest_checkpoint,
+    list_checkpoints,
     load_task,
 )
 from scumble.config import check_trust, instantiate, instantiate_untrusted
@@ -57,21 +58,21 @@ def train(config: DictConfig) -> dict[str, float]:
             f"trainer.precision={plain['trainer']['precision']} shares one loss scale among all optimizers, "
             "which breaks alternating optimization; accepted: 32-true, bf16-mixed"
         )
-    if plain["resume"] and (done := is_done(run_dir, plain)):
+    if plain["resume"] and (done := is_done(run_dir, plain, _newest_step(run_dir))):
         log.info("Done already: %s", run_dir)
         return done.metrics
     checkpoint = prepare_run_folder(run_dir, plain)
-    _record(run_dir, State.RUNNING, plain)
+    _record(run_dir, State.RUNNING, plain, _newest_step(run_dir))
     try:
         metrics = _fit(plain, run_dir, checkpoint)
     except Preempted as preempted:
-        _record(run_dir, State.PREEMPTED, plain)
+        _record(run_dir, State.PREEMPTED, plain, _newest_step(run_dir))
         log.info("%s: the checkpoint is written", preempted)
         preempted.give_way()
-    except Exception as error:
-        _record(run_dir, State.FAILED, plain, error=str(error).split("\n", 1)[0])
+    except Exception:
+        _record(run_dir, State.FAILED, plain, _newest_step(run_dir))
         raise
-    _record(run_dir, State.DONE, plain, metrics=metrics)
+    _record(run_dir, State.DONE, plain, _newest_step(run_dir), metrics)
     return metrics
 
 
@@ -244,6 +245,11 @@ def _experiment() -> str:
 
 
 _record = rank_zero_only(record)
+
+
+def _newest_step(run_dir: Path) -> int:
+    """The step of the newest checkpoint of a run, 0 if there is none."""
+    return next(iter(list_checkpoints(run_dir)), 0)
 
 
 @rank_zero_only
