@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scumble.flags import add_model_flags, check_targets
+
 DESCRIPTION = "Draw images from a trained model that makes them of noise: a GAN, a VAE, a texture."
 
 
@@ -69,8 +71,7 @@ def generate(
     drawn = _labels(labels, classes, count)
     names = [f"{index:04d}" + ("" if label is None else f"_{label}") for index, label in enumerate(drawn)]
     targets = [Path(output) / f"{name}.png" for name in names]
-    if not overwrite and (there := next((target for target in targets if target.exists()), None)):
-        raise FileExistsError(f"{there} is there already; give another --output, or --overwrite")
+    check_targets(targets, overwrite)
     shown = track(list(zip(drawn, targets, strict=True)), "Generating", disable=not sys.stderr.isatty())
     for index, (label, target) in enumerate(shown):
         given = None if label is None else torch.tensor([label], device=device)
@@ -102,21 +103,11 @@ def _size(text: str) -> tuple[int, int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("scumble generate", description=DESCRIPTION)
-    parser.add_argument("--model", required=True, metavar="RUN", help="a run folder, or a checkpoint file")
-    parser.add_argument("--output", required=True, metavar="DIR", help="where the pictures go")
     parser.add_argument("--count", type=int, default=16, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="other pictures for another number (default: %(default)s)")
     parser.add_argument(
         "--size", type=_size, default=None, help="side or WIDTHxHEIGHT, for a model of any size (default: the run's)"
     )
     parser.add_argument("--label", type=int, nargs="+", default=None, help="classes to draw, in turn (default: all)")
-    parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there already")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
-    parser.add_argument(
-        "--trust",
-        nargs="*",
-        default=(),
-        metavar="PACKAGE",
-        help="packages of your own whose classes the model may name",
-    )
+    add_model_flags(parser)
     return parser

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from scumble.flags import add_model_flags, check_targets
+
 DESCRIPTION = "Repaint photographs in the style of paintings with a trained model."
 
 
@@ -64,7 +66,7 @@ def stylize(
     if not 0 <= alpha <= 1:
         raise ValueError(f"--alpha must be in [0, 1], got {alpha}")
     jobs = list(_jobs(photos, styles, Path(output)))
-    _check_targets([target for _, _, target in jobs], overwrite)
+    check_targets([target for _, _, target in jobs], overwrite)
     generator = load_generator(model, trust).to(device)
     style_images = {
         style: to_float(read_image(style, style_size))[None].to(device) for style in {style for _, style, _ in jobs}
@@ -99,24 +101,10 @@ def _jobs(
                 yield photo, style, output / name.with_name(f"{name.stem}{label}{suffix}")
 
 
-def _check_targets(targets: Sequence[Path], overwrite: bool) -> None:
-    seen: set[Path] = set()
-    for target in targets:
-        if target in seen:
-            raise ValueError(f"two pictures would be written to {target}; stylize them into different folders")
-        if target.exists() and not overwrite:
-            raise FileExistsError(f"{target} is there already; give another --output, or --overwrite")
-        seen.add(target)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("scumble stylize", description=DESCRIPTION)
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photographs, or folders of them")
     parser.add_argument("--style", nargs="+", required=True, metavar="PAINTING", help="paintings, or folders of them")
-    parser.add_argument("--model", required=True, metavar="RUN", help="a run folder, or a checkpoint file")
-    parser.add_argument(
-        "--output", required=True, metavar="DIR", help="where the pictures go, by the photographs' names"
-    )
     parser.add_argument("--alpha", type=float, default=1.0, help="strength, from 0 (the photograph) to 1 (default)")
     parser.add_argument(
         "--size", type=int, default=None, help="reduce photographs to this shorter side (default: keep)"
@@ -124,13 +112,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--style-size", type=int, default=256, help="reduce paintings to this shorter side (default: %(default)s)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there already")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
-    parser.add_argument(
-        "--trust",
-        nargs="*",
-        default=(),
-        metavar="PACKAGE",
-        help="packages of your own whose classes the model may name",
-    )
+    add_model_flags(parser)
     return parser

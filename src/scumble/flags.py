@@ -1,0 +1,31 @@
+"""What the commands share that write pictures with a trained model: flags, and the check of their targets."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that writes pictures with a trained model."""
+    parser.add_argument("--model", required=True, metavar="RUN", help="a run folder, or a checkpoint file")
+    parser.add_argument("--output", required=True, metavar="DIR", help="where the pictures go")
+    parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there already")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
+    parser.add_argument(
+        "--trust",
+        nargs="*",
+        default=(),
+        metavar="PACKAGE",
+        help="packages of your own whose classes the model may name",
+    )
+
+
+def check_targets(targets: Sequence[Path], overwrite: bool) -> None:
+    """Raise an error if two pictures have one target, or if one is there already and must not be overwritten."""
+    seen: set[Path] = set()
+    for target in targets:
+        if target in seen:
+            raise ValueError(f"two pictures would be written to {target}; stylize them into different folders")
+        if target.exists() and not overwrite:
+            raise FileExistsError(f"{target} is there already; give another --output, or --overwrite")
+        seen.add(target)
