@@ -85,7 +85,7 @@ class Digits(EndlessData):
         self.training_digits = LabelledImages(images, labels, self.image_size)
         self.validation_digits = LabelledImages(held_out_images[:count], held_out_labels[:count], self.image_size)
 
-    def fingerprint(self) -> str:
+    def compute_fingerprint(self) -> str:
         """By the pixels and labels."""
         assert self.training_digits is not None
         known = hashlib.sha256(self.training_digits.images.tobytes())

@@ -4,6 +4,7 @@ import hashlib
 import signal
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +44,21 @@ class EndlessData(L.LightningDataModule):
     def validation_set(self) -> Dataset[Batch]:
         """A data set of a fixed length."""
 
-    @abstractmethod
+    @cached_property
     def fingerprint(self) -> str:
+        """:meth:`compute_fingerprint`, once: every checkpoint holds it."""
+        return self.compute_fingerprint()
+
+    @abstractmethod
+    def compute_fingerprint(self) -> str:
         """A hash that tells whether the training images are the same ones, in the same order."""
 
     def state_dict(self) -> dict[str, Any]:
-        return {"fingerprint": self.fingerprint()}
+        return {"fingerprint": self.fingerprint}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises: ResumeError if the training images are not those of the run so far."""
-        if state_dict.get("fingerprint", self.fingerprint()) != self.fingerprint():
+        if state_dict.get("fingerprint", self.fingerprint) != self.fingerprint:
             raise ResumeError(
                 "the training images are not those that the run was started with (files were added, removed, renamed "
                 "or changed); put them back, or start a new run in another run_dir"
@@ -134,7 +140,7 @@ class _ImageFiles(EndlessData):
             if not split.train:
                 raise ValueError(f"data.{name} has no training images; set another folder or data.validation_fraction")
 
-    def fingerprint(self) -> str:
+    def compute_fingerprint(self) -> str:
         """By the names and sizes of the files, wherever their folders are."""
         known = hashlib.sha256()
         for name, split in self.splits.items():
