@@ -16,7 +16,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from scumble.callbacks.contracts import CountSteps, RecordConfig, SameConfigOnAllRanks, SeedEachStep
+from scumble.callbacks.contracts import (
+    CountSteps,
+    RecordConfig,
+    RecordEnvironment,
+    SameConfigOnAllRanks,
+    SeedEachStep,
+)
 from scumble.callbacks.preemption import Preempted
 from scumble.checkpoint import (
     AtomicCheckpointIO,
@@ -88,6 +94,7 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
         SeedEachStep(plain["seed"]),
         SameConfigOnAllRanks(plain),
         RecordConfig(plain),
+        RecordEnvironment(run_dir),
         *_chosen(plain["callbacks"]),
     ]
     trainer: L.Trainer = instantiate(plain["trainer"] | {"_partial_": True})(

@@ -1,6 +1,7 @@
 """What every run keeps to, whatever its config says: exact steps, exact randomness, one config on all ranks."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -8,6 +9,7 @@ import torch
 
 from scumble.checkpoint import KEY
 from scumble.config import config_hash
+from scumble.environment import describe_environment, record_environment
 from scumble.seeding import STEP, mix
 
 
@@ -57,6 +59,23 @@ class RecordConfig(L.Callback):
             "threads": torch.get_num_threads(),  # another number of threads adds in another order
             "torch": str(torch.__version__),
         }
+
+
+class RecordEnvironment(L.Callback):
+    """Writes what a run runs on into its folder, and gives it to the loggers that take it."""
+
+    def __init__(self, run_dir: str | Path):
+        self.run_dir = run_dir
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        environment = {"step": trainer.global_step}
+        environment |= describe_environment(trainer.strategy.root_device, trainer.world_size)
+        record_environment(self.run_dir, environment)
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_environment"):
+                logger.log_environment(environment)
 
 
 class SameConfigOnAllRanks(L.Callback):

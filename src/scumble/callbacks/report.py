@@ -2,12 +2,12 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
 
 from scumble.data.sources import Split
+from scumble.environment import device_name
 from scumble.files import atomic_write
 
 
@@ -40,7 +40,8 @@ class Report(L.Callback):
         ]
         if steps:
             lines.append(f"- speed: {steps / seconds:.2f} steps per second, validation included ({seconds:.0f} s)")
-        lines.append(f"- machine: {_device(trainer)}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+        machine = device_name(trainer.strategy.root_device)
+        lines.append(f"- machine: {machine}, torch {torch.__version__}, {torch.get_num_threads()} threads")
         lines += ["", "## Data", ""]
         for name, split in getattr(trainer.datamodule, "splits", {}).items():  # type: ignore[attr-defined]
             lines += _data(name, split)
@@ -54,8 +55,3 @@ def _data(name: str, split: Split) -> list[str]:
     counts = f"{len(split.train)} training and {len(split.validation)} validation images"
     skipped = [f"  - skipped {path}: {reason}" for path, reason in split.skipped.items()]
     return [f"- {name}: {counts}, {len(split.skipped)} files skipped", *skipped]
-
-
-def _device(trainer: L.Trainer) -> Any:
-    device = trainer.strategy.root_device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
