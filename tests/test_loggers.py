@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from scumble.loggers import CSVLogger, LogsPictures, TensorBoardLogger, WandbLogger
+from scumble.loggers import CSVLogger, LogsPictures, TensorBoardLogger
+from scumble.loggers.csv_file import read_metrics
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
@@ -71,6 +72,16 @@ def test_numbers_are_not_rounded_beyond_float32(tmp_path: Path):
     assert row["none"] == "nan"
 
 
+def test_metrics_are_read_back_to_the_bit(tmp_path: Path):
+    assert read_metrics(tmp_path) == {}
+    made, third = logger(tmp_path), torch.tensor(1 / 3).item()
+    made.log_metrics({"train/style": third}, 1)
+    made.log_metrics({"val/psnr": 20.5}, 2)
+    with (tmp_path / "metrics.csv").open("a") as file:
+        file.write("3,0.1")  # a kill cut it short
+    assert read_metrics(tmp_path) == {1: {"train/style": third}, 2: {"val/psnr": 20.5}}
+
+
 def test_a_new_run_starts_a_new_file(tmp_path: Path):
     logged(tmp_path, range(1, 4))
     logged(tmp_path, range(1, 2))
@@ -113,72 +124,12 @@ def test_a_resumed_run_without_its_file_starts_one(tmp_path: Path):
     assert values(tmp_path, "train/style") == {6: 6 / 8, 7: 7 / 8}
 
 
-# Weights & Biases
-
-
-def wandb_logger(run_dir: Path, **options: object) -> WandbLogger:
-    return WandbLogger(run_dir, **options)  # type: ignore[arg-type]
-
-
-def test_wandb_is_offline_unless_told_otherwise(tmp_path: Path):
-    assert wandb_logger(tmp_path)._offline
-    assert not wandb_logger(tmp_path, offline=False)._offline
-
-
-def test_a_resumed_run_keeps_its_wandb_id_and_other_runs_have_others(tmp_path: Path):
-    first, again, other = (wandb_logger(tmp_path / name) for name in ("a", "a", "b"))
-    assert first.version == again.version == (tmp_path / "a" / "wandb_id").read_text()
-    assert other.version != first.version
-    assert first.version.isalnum()
-
-
-def test_a_run_that_is_made_again_in_the_same_place_is_another_run(tmp_path: Path):
-    import shutil
-
-    first = wandb_logger(tmp_path / "a").version
-    shutil.rmtree(tmp_path / "a")
-    assert wandb_logger(tmp_path / "a").version != first
-
-
-class Experiment:
-    """What a wandb run is to its logger."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[dict[str, object], int]] = []
-
-    def log(self, metrics: dict[str, object], step: int) -> None:
-        self.calls.append((metrics, step))
-
-
-@pytest.fixture
-def experiment(monkeypatch: pytest.MonkeyPatch) -> Experiment:
-    made = Experiment()
-    monkeypatch.setattr(WandbLogger, "experiment", property(lambda self: made))
-    return made
-
-
-def test_wandb_is_told_the_step(experiment: Experiment, tmp_path: Path):
-    wandb_logger(tmp_path).log_metrics({"train/style": 1.0, "epoch": 0}, step=12)
-    assert experiment.calls == [({"train/style": 1.0}, 12)]
-
-
-def test_wandb_takes_pictures(experiment: Experiment, tmp_path: Path):
-    made = wandb_logger(tmp_path)
-    assert isinstance(made, LogsPictures)
-    picture = torch.zeros(3, 4, 6)
-    picture[0] = 1
-    made.log_picture("pictures", picture, step=5)
-    ((media, step),) = experiment.calls
-    image = media["pictures"].image  # type: ignore[attr-defined]
-    assert (step, image.size, image.getpixel((0, 0))) == (5, (6, 4), (255, 0, 0))
+# TensorBoard
 
 
 def test_only_loggers_that_take_pictures_say_so(tmp_path: Path):
     assert isinstance(TensorBoardLogger(tmp_path), LogsPictures)
     assert not isinstance(CSVLogger(tmp_path), LogsPictures)
-
-
-# TensorBoard
 
 
 def scalars(run_dir: Path, tag: str) -> list[tuple[int, float]]:

@@ -50,7 +50,11 @@ class Checkpoints(L.Callback):
         self.is_due = False
         if self.written == trainer.global_step:
             return
-        trainer.save_checkpoint(checkpoint_path(self.run_dir, trainer.global_step))
+        path = checkpoint_path(self.run_dir, trainer.global_step)
+        trainer.save_checkpoint(path)
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_checkpoint"):
+                logger.log_checkpoint(path, trainer.global_step)
         self.written, self.last_time = trainer.global_step, time.monotonic()
         self._remove_old()
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from scumble.images import grid, write_image
 from scumble.loggers import LogsPictures
+from scumble.loggers.pictures import PICTURES, picture_path
 
 
 @runtime_checkable
@@ -25,7 +26,7 @@ class PictureGrid(L.Callback):
     """
 
     def __init__(self, run_dir: str | Path, rows: int = 8):
-        self.folder, self.rows = Path(run_dir) / "grids", rows
+        self.run_dir, self.rows = run_dir, rows
         self.columns: dict[str, list[Tensor]] = {}
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -45,7 +46,7 @@ class PictureGrid(L.Callback):
             return
         step = trainer.global_step
         picture = grid(list(zip(*self.columns.values(), strict=True)), labels=list(self.columns))
-        write_image(picture, self.folder / f"step={step:08d}.png")
+        write_image(picture, picture_path(self.run_dir, step))
         for logger in trainer.loggers:
             if isinstance(logger, LogsPictures):
-                logger.log_picture("pictures", picture, step)
+                logger.log_picture(PICTURES, picture, step)
