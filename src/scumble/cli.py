@@ -53,12 +53,20 @@ def sweep(arguments: Sequence[str]) -> None:
     main(arguments)
 
 
+def wandb_report(arguments: Sequence[str]) -> None:
+    """lay out the dashboard of a sweep in Weights & Biases (ENTITY/PROJECT --group SWEEP)"""
+    from scumble.wandb_report import main
+
+    main(arguments)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "evaluate": evaluate,
     "stylize": stylize,
     "generate": generate,
     "sweep": sweep,
+    "wandb-report": wandb_report,
     "check-resume": check_resume,
 }
 

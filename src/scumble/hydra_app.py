@@ -109,6 +109,12 @@ def runs_of_grid(overrides: Sequence[str]) -> list[list[str]]:
     return [list(words) for words in itertools.product(*choices)]
 
 
+def keys_of_sweep(overrides: Sequence[str]) -> list[str]:
+    """The keys and groups to which the overrides of a sweep give several values."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [override.key_or_group for override in parsed if override.is_sweep_override()]
+
+
 def _key(override: str) -> str:
     return override.split("=", 1)[0].lstrip("+~")
 
