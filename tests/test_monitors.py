@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from scumble.callbacks import Monitor, Monitors
 from scumble.checkpoint import list_checkpoints
+from scumble.ledger import State, read_status
 from scumble.losses.adversarial import BCE, Hinge, LeastSquares, Wasserstein, accuracies
 from scumble.tasks.manual import ManualTask
 
@@ -78,8 +79,11 @@ def test_tag_and_stop_do_what_they_say(tmp_path: Path):
     look(one(tmp_path, above=1.0, action="tag"), trainer, 2.0)
     assert tags == ["x"]
     assert not trainer.should_stop
-    look(one(tmp_path, above=1.0, action="stop"), trainer, 3.0)
+    stopping = one(tmp_path, above=1.0, action="stop")
+    assert not stopping.stopped
+    look(stopping, trainer, 3.0)
     assert trainer.should_stop
+    assert stopping.stopped == "step 2: x: train/x is 3. What helps."
     assert (tmp_path / "monitors.txt").read_text().splitlines() == [
         "step 1: x: train/x is 2. What helps.",
         "step 2: x: train/x is 3. What helps.",
@@ -199,7 +203,15 @@ def test_a_monitor_can_stop_a_run_which_keeps_its_last_step(folders: Path, tmp_p
     stop += "patience: 3, action: stop, meaning: ''}"
     scumble_here("train", *given(folders, tmp_path / "run"), "steps=50", stop, cwd=tmp_path)
     assert next(iter(list_checkpoints(tmp_path / "run"))) == 3
-    assert "step 3: mine: train/style is" in (tmp_path / "run" / "monitors.txt").read_text()
+    status = read_status(tmp_path / "run")
+    assert status is not None
+    assert status.state == State.STOPPED
+    assert status.reason.startswith("step 3: mine: train/style is")
+    assert status.metrics["val/style_distance"] > 0
+    assert f"{status.reason}\n" in (tmp_path / "run" / "monitors.txt").read_text()
+    again = scumble_here("train", f"run_dir={tmp_path / 'run'}", "resume=true", cwd=tmp_path)
+    assert "Stopped already" in again.stdout + again.stderr
+    assert next(iter(list_checkpoints(tmp_path / "run"))) == 3
 
 
 def test_a_run_whose_gradients_are_not_finite_ends_with_what_to_do(folders: Path, tmp_path: Path):

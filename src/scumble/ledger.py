@@ -18,17 +18,24 @@ ERROR_FILE = "error.txt"
 
 
 class State(StrEnum):
-    """Where a run stands. A run that was killed says that it is running; whether its process lives tells."""
+    """Where a run stands; a monitor ended what is stopped.
+
+    A run that was killed says that it is running; whether its process lives tells.
+    """
 
     PENDING = "pending"
     RUNNING = "running"
     DONE = "done"
+    STOPPED = "stopped"
     FAILED = "failed"
     PREEMPTED = "preempted"
 
 
 class Status(NamedTuple):
-    """What a run folder says of its run: ``key`` is the hash of its config, ``step`` that of its newest checkpoint."""
+    """What a run folder says of its run: ``key`` is the hash of its config, ``step`` that of its newest checkpoint.
+
+    ``reason`` is what the monitor said that stopped it.
+    """
 
     state: State
     key: str
@@ -36,6 +43,7 @@ class Status(NamedTuple):
     metrics: dict[str, float]
     host: str
     process: int
+    reason: str = ""
 
 
 def run_key(config: Mapping[str, Any]) -> str:
@@ -49,9 +57,10 @@ def record(
     config: Mapping[str, Any],
     step: int = 0,
     metrics: Mapping[str, float] | None = None,
+    reason: str = "",
 ) -> None:
     """Write the state of a run into its folder; ``step`` is that of its newest checkpoint."""
-    status = Status(state, run_key(config), step, dict(metrics or {}), socket.gethostname(), os.getpid())
+    status = Status(state, run_key(config), step, dict(metrics or {}), socket.gethostname(), os.getpid(), reason)
     with atomic_write(Path(run_dir) / STATUS_FILE) as file:
         file.write(json.dumps(status._asdict(), indent=2).encode())
 
@@ -72,11 +81,20 @@ def read_status(run_dir: str | Path) -> Status | None:
 
 
 def is_done(run_dir: str | Path, config: Mapping[str, Any], step: int = 0) -> Status | None:
-    """The status of a run that was finished with the very same config, if ``step`` is still its newest checkpoint's."""
+    """The status of a run that was finished with the very same config, if ``step`` is still its newest checkpoint's.
+
+    A run that a monitor stopped is finished as well.
+    """
     status = read_status(run_dir)
-    if status is None or (status.state, status.key, status.step) != (State.DONE, run_key(config), step):
+    if status is None or (status.key, status.step) != (run_key(config), step):
         return None
-    return status
+    return status if status.state in (State.DONE, State.STOPPED) else None
+
+
+def read_error(run_dir: str | Path) -> str:
+    """What went wrong with a run of a sweep, in one line; empty if nothing did."""
+    kept = Path(run_dir) / ERROR_FILE
+    return kept.read_text().split("\n", 1)[0] if kept.is_file() else ""
 
 
 def _is_alive(process: int) -> bool:

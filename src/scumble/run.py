@@ -23,6 +23,7 @@ from scumble.callbacks.contracts import (
     SameConfigOnAllRanks,
     SeedEachStep,
 )
+from scumble.callbacks.monitors import Monitors
 from scumble.callbacks.preemption import Preempted
 from scumble.checkpoint import (
     AtomicCheckpointIO,
@@ -65,12 +66,12 @@ def train(config: DictConfig) -> dict[str, float]:
             "which breaks alternating optimization; accepted: 32-true, bf16-mixed"
         )
     if plain["resume"] and (done := is_done(run_dir, plain, _newest_step(run_dir))):
-        log.info("Done already: %s", run_dir)
+        log.info("%s already: %s", done.state.capitalize(), run_dir)
         return done.metrics
     checkpoint = prepare_run_folder(run_dir, plain)
     _record(run_dir, State.RUNNING, plain, _newest_step(run_dir))
     try:
-        metrics = _fit(plain, run_dir, checkpoint)
+        metrics, stopped = _fit(plain, run_dir, checkpoint)
     except Preempted as preempted:
         _record(run_dir, State.PREEMPTED, plain, _newest_step(run_dir))
         log.info("%s: the checkpoint is written", preempted)
@@ -78,12 +79,15 @@ def train(config: DictConfig) -> dict[str, float]:
     except Exception:
         _record(run_dir, State.FAILED, plain, _newest_step(run_dir))
         raise
-    _record(run_dir, State.DONE, plain, _newest_step(run_dir), metrics)
+    _record(run_dir, State.STOPPED if stopped else State.DONE, plain, _newest_step(run_dir), metrics, stopped)
     return metrics
 
 
-def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) -> dict[str, float]:
-    """Make the objects of a config, train from the checkpoint, if there is one, and return the last metrics."""
+def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, float], str]:
+    """Make the objects of a config and train from the checkpoint, if there is one.
+
+    Returns the last metrics, and what the monitor said that ended the run, empty if none did.
+    """
     torch.set_num_threads(plain["threads"])
     L.seed_everything(plain["seed"], workers=False, verbose=False)  # the initial weights; steps are seeded on their own
     task = instantiate(plain["task"])
@@ -123,7 +127,8 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
         raise KeyboardInterrupt
     if trainer.is_global_zero:
         tell_what_next(run_dir, plain, task)
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+    stopped = next((each.stopped for each in callbacks if isinstance(each, Monitors)), "")
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}, stopped
 
 
 @torch.inference_mode()

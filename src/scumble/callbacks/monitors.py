@@ -49,13 +49,14 @@ class Monitors(L.Callback):
     """Looks at training metrics at every log step and at validation metrics at every validation.
 
     A monitor fires once, and again only after its metric was within its bounds. How long metrics have been outside is
-    in the checkpoints.
+    in the checkpoints. ``stopped`` is what the first monitor said that ended the run, empty if none did.
     """
 
     def __init__(self, run_dir: str | Path, monitors: dict[str, Monitor | None]):
         self.path = Path(run_dir) / "monitors.txt"
         self.monitors = {name: monitor for name, monitor in monitors.items() if monitor is not None}
         self.outside = dict.fromkeys(self.monitors, 0)
+        self.stopped = ""
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
@@ -75,13 +76,14 @@ class Monitors(L.Callback):
                 self._fire(trainer, name, monitor, float(value))
 
     def _fire(self, trainer: L.Trainer, name: str, monitor: Monitor, value: float) -> None:
+        line = f"step {trainer.global_step}: {name}: {monitor.metric} is {value:.4g}. {monitor.meaning}"
         if trainer.is_global_zero:
-            line = f"step {trainer.global_step}: {name}: {monitor.metric} is {value:.4g}. {monitor.meaning}"
             log.warning(line)
             if monitor.action != "warn":
                 self._tag(trainer, name, line)
         if monitor.action == "stop":  # all ranks have the same metrics
             trainer.should_stop = True
+            self.stopped = self.stopped or line
 
     def _tag(self, trainer: L.Trainer, name: str, line: str) -> None:
         before = self.path.read_text() if self.path.is_file() else ""
