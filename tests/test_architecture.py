@@ -12,7 +12,7 @@ import scumble
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(scumble.__file__).parent
-MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+MODULES = sorted(PACKAGE.parent.rglob("*.py"))  # those of hydra_plugins as well
 CONFIGS = sorted((ROOT / "conf").rglob("*.yaml"))
 
 
@@ -86,7 +86,7 @@ def test_only_images_knows_pixel_formats(path: Path):
 
 @each_module
 def test_only_run_and_the_hydra_application_know_composed_configs(path: Path):
-    if name(path) not in ("scumble.run", "scumble.hydra_app", "scumble.config"):
+    if not of(("scumble.run", "scumble.hydra_app", "scumble.config", "hydra_plugins"), {name(path)}):
         assert not of(CONFIGURED, imports(path))
 
 

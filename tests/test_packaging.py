@@ -81,7 +81,7 @@ def test_wheel_ships_the_default_encoder(wheel: Path) -> None:
 
 def test_wheel_holds_nothing_else(wheel: Path) -> None:
     for name in zipfile.ZipFile(wheel).namelist():
-        assert name.startswith(("scumble/", "scumble-")), name
+        assert name.startswith(("scumble/", "scumble-", "hydra_plugins/scumble_optuna/")), name
         assert "__pycache__" not in name
     assert wheel.stat().st_size < 10 * 2**20
 
@@ -116,6 +116,11 @@ def test_installed_wheel_composes_its_config(wheel: Path, tmp_path: Path) -> Non
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "steps: 7" in result.stdout
+    result = subprocess.run(
+        [environment / "bin" / "scumble", "train", "--info", "plugins", "hydra/sweeper=optuna"],
+        env=variables, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "OptunaSweeper" in result.stdout, result.stderr
 
 
 def test_lock_has_hashes_and_no_addresses() -> None:

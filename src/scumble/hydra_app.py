@@ -8,7 +8,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hydra
 import yaml
@@ -25,6 +25,7 @@ from scumble.files import atomic_write
 from scumble.ledger import ERROR_FILE
 
 log = logging.getLogger(__name__)
+Input = TypeVar("Input")
 
 # These are about the user's input and say how to mend it, so they end in one line; SCUMBLE_TRACEBACK=1 shows more.
 USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException, OmegaConfBaseException)
@@ -44,7 +45,7 @@ def _train(config: DictConfig) -> Any:
     _quiet()  # after the import, which sets the levels of Lightning's loggers
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return _going_on(train)(config)
-    return _ending_in_one_line(train)(config)
+    return ending_in_one_line(train)(config)
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -59,7 +60,7 @@ def _evaluate(config: DictConfig) -> None:
     from scumble.run import evaluate
 
     _quiet()
-    _ending_in_one_line(evaluate)(config)
+    ending_in_one_line(evaluate)(config)
 
 
 def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
@@ -119,10 +120,12 @@ def _key(override: str) -> str:
     return override.split("=", 1)[0].lstrip("+~")
 
 
-def _ending_in_one_line(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    def wrapped(config: DictConfig) -> Any:
+def ending_in_one_line(function: Callable[[Input], Any]) -> Callable[[Input], Any]:
+    """The function, which ends the process with one line if the user made a mistake."""
+
+    def wrapped(given: Input) -> Any:
         try:
-            return function(config)
+            return function(given)
         except USER_ERRORS as error:
             if os.environ.get("SCUMBLE_TRACEBACK"):
                 raise

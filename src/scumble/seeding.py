@@ -8,7 +8,7 @@ have drawn, without any saved generator state.
 from hashlib import blake2b
 
 # One number per use, so that no two uses of the same (seed, step) share their numbers.
-ORDER, SAMPLE, STEP, PAINTER, VALIDATION = range(5)
+ORDER, SAMPLE, STEP, PAINTER, VALIDATION, SEARCH = range(6)
 
 
 def mix(*integers: int) -> int:

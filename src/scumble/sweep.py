@@ -1,6 +1,7 @@
 """``scumble sweep``: look at a sweep, and go on with what is not done."""
 
 import argparse
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -9,9 +10,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from scumble.ledger import ERROR_FILE, State, read_status
+from scumble.ledger import State, read_error, read_status
 
 DESCRIPTION = "Look at a sweep (status), or train what is not done of it (resume)."
+
+
+# The choices of hydra/sweeper that draw values.
+SEARCHES = ("optuna", "random")
 
 
 class Run(NamedTuple):
@@ -28,10 +33,15 @@ def main(arguments: Sequence[str]) -> None:
     try:
         if options.action == "status":
             print(describe(runs_of(options.folder)))
+            if sweeper_of(options.folder):
+                from scumble.search import describe_front, read_front
+
+                if front := read_front(options.folder):
+                    print(f"\n{describe_front(front)}")
         else:
             from scumble.hydra_app import train
 
-            train(["-m", *overrides_of(options.folder), *options.overrides, "resume=true",
+            train(["-m", *overrides_of(options.folder), *sweeper_of(options.folder), *options.overrides, "resume=true",
                    f"hydra.sweep.dir={options.folder}"])  # fmt: skip
     except (ValueError, OSError) as error:
         sys.exit(f"scumble sweep: {error}")
@@ -42,10 +52,24 @@ def overrides_of(folder: str | Path) -> list[str]:
 
     Raises: ValueError if the folder is no sweep of Hydra's.
     """
+    return _overrides(folder)["task"]
+
+
+def sweeper_of(folder: str | Path) -> list[str]:
+    """The overrides that chose and set up the sweeper of a search; none if the sweep is a grid.
+
+    Of a folder only the sweepers of scumble are taken, and plain values for them.
+    """
+    words = _overrides(folder)["hydra"]
+    chosen = [word for word in words if word in (f"hydra/sweeper={name}" for name in SEARCHES)]
+    return chosen and chosen + [word for word in words if re.match(r"\+?hydra\.sweeper\.[a-z]", word)]
+
+
+def _overrides(folder: str | Path) -> dict[str, list[str]]:
     path = Path(folder) / "multirun.yaml"
     try:
         found: Any = yaml.safe_load(path.read_text())
-        return [str(word) for word in found["hydra"]["overrides"]["task"]]
+        return {part: [str(word) for word in found["hydra"]["overrides"][part]] for part in ("task", "hydra")}
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} is no folder of a sweep: {path.name} cannot be read in it ({error})") from error
 
@@ -58,14 +82,14 @@ def runs_of(folder: str | Path) -> list[Run]:
     from scumble.hydra_app import runs_of_grid
 
     folder = Path(folder)
-    pending = runs_of_grid(overrides_of(folder))
+    pending = [] if sweeper_of(folder) else runs_of_grid(overrides_of(folder))
     runs = []
     for path in sorted(folder.rglob(".hydra/overrides.yaml")):
         run = path.parents[1]
         own = {str(word) for word in yaml.safe_load(path.read_text()) or []}
         pending = [words for words in pending if not set(words) <= own]
-        status, error = read_status(run), run / ERROR_FILE
-        message = error.read_text().split("\n", 1)[0] if error.is_file() else ""
+        status = read_status(run)
+        message = read_error(run) or (status.reason if status else "")
         state = status.state if status else State.FAILED if message else State.PENDING
         runs.append(Run(str(run.relative_to(folder)), state, message))
     return runs + [Run(" ".join(words), State.PENDING, "") for words in pending]
