@@ -17,15 +17,18 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scumble.config import CONFIG_FOLDER
 from scumble.files import atomic_write
 from scumble.ledger import ERROR_FILE
+from scumble.workers import prepare_worker, runs_at_a_time
 
 log = logging.getLogger(__name__)
 Input = TypeVar("Input")
+
+OmegaConf.register_new_resolver("runs_at_a_time", runs_at_a_time, replace=True)
 
 # These are about the user's input and say how to mend it, so they end in one line; SCUMBLE_TRACEBACK=1 shows more.
 USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException, OmegaConfBaseException)
@@ -40,6 +43,7 @@ def train(arguments: Sequence[str]) -> None:
 
 
 def _train(config: DictConfig) -> Any:
+    prepare_worker(config.trainer.devices)
     from scumble.run import train
 
     _quiet()  # after the import, which sets the levels of Lightning's loggers

@@ -1,5 +1,6 @@
 """The progress bar."""
 
+import os
 from typing import Any
 
 import lightning as L
@@ -7,7 +8,15 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 
 class StepProgressBar(TQDMProgressBar):
-    """A bar of the steps of the whole run, with the losses; Lightning's counts the batches of an endless epoch."""
+    """A bar of the steps of the whole run, with the losses; Lightning's counts the batches of an endless epoch.
+
+    tqdm's own variable ``TQDM_DISABLE=1`` hides it, which Lightning's bar does not know.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        if os.environ.get("TQDM_DISABLE"):
+            self.disable()
 
     def on_train_start(self, trainer: L.Trainer, *args: Any) -> None:
         super().on_train_start(trainer, *args)
