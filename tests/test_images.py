@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from PIL.Image import Transpose
 
-from scumble.images import IMAGE_SUFFIXES, ImageError, grid, read_image, resize, to_float, to_uint8, write_image
+from scumble.images import (
+    IMAGE_SUFFIXES,
+    ImageError,
+    grid,
+    grid_boxes,
+    read_image,
+    resize,
+    to_float,
+    to_uint8,
+    write_image,
+)
 
 
 def photo(height: int = 60, width: int = 80) -> Image.Image:
@@ -404,6 +414,25 @@ def test_captions_stand_over_their_columns():
     for column in range(3):
         left = 2 + column * 66
         assert labelled[:, :caption_height, left : left + 64].min() < 0.3
+
+
+@pytest.mark.parametrize("labels", [None, ["content", "a style of many words", "stylized"]])
+def test_boxes_are_where_the_images_are(labels: list[str] | None):
+    rows = [[torch.rand(3, 9, 40) for _ in range(3)], [torch.rand(3, 5, 7), torch.rand(3, 8, 60)]]
+    picture = grid(rows, labels, padding=3)
+    boxes = grid_boxes(rows, labels, padding=3)
+    assert [len(row) for row in boxes] == [3, 2]
+    for row, row_boxes in zip(rows, boxes, strict=True):
+        for image, (left, top, width, height) in zip(row, row_boxes, strict=True):
+            assert torch.equal(picture[:, top : top + height, left : left + width], image)
+
+
+def test_a_png_keeps_text(tmp_path: Path):
+    write_image(torch.zeros(3, 4, 4), tmp_path / "a.png", text={"scumble": '{"é": "<&"}'})
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.text["scumble"] == '{"é": "<&"}'
+    with pytest.raises(ValueError, match=r"a\.jpg: only a PNG keeps text"):
+        write_image(torch.zeros(3, 4, 4), tmp_path / "a.jpg", text={"scumble": "{}"})
 
 
 def test_a_long_caption_widens_its_column():

@@ -4,16 +4,18 @@ Everywhere else an image is a float32 tensor (3, H, W) or (B, 3, H, W) in [0, 1]
 disk are uint8 (3, H, W).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFont, features
 from PIL.Image import Transpose
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from scumble.files import atomic_write
@@ -49,12 +51,21 @@ _UPRIGHT = {
     8: Transpose.ROTATE_90,
 }
 
-_WRITERS = {
+_WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {"compress_level": 3}),
     ".jpg": ("JPEG", {"quality": 95}),
     ".jpeg": ("JPEG", {"quality": 95}),
     ".webp": ("WEBP", {"quality": 95}),
 }
+
+
+class Box(NamedTuple):
+    """Where an image is in a picture, in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
 
 
 class ImageError(ValueError):
@@ -86,11 +97,14 @@ def read_image(
         raise ImageError(f"{path}: truncated or damaged ({error}); replace or remove the file") from error
 
 
-def write_image(image: Tensor, path: str | Path) -> None:
+def write_image(image: Tensor, path: str | Path, text: Mapping[str, str] | None = None) -> None:
     """Write an image as PNG, JPEG or WebP, by the suffix; the file appears whole or not at all.
 
+    ``text`` is kept in the text chunks of a PNG.
+
     Shape: image (3, H, W), float in [0, 1] (values outside are clamped) or uint8.
-    Raises: ValueError for another shape, type or suffix; OSError, with the file's name, if it cannot be written.
+    Raises: ValueError for another shape, type or suffix, or text that is not for a PNG; OSError, with the file's name,
+        if it cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in _WRITERS:
@@ -100,6 +114,13 @@ def write_image(image: Tensor, path: str | Path) -> None:
     pixels = image.detach().cpu()
     pixels = pixels if pixels.dtype == torch.uint8 else to_uint8(pixels)
     kind, options = _WRITERS[path.suffix.lower()]
+    if text:
+        if kind != "PNG":
+            raise ValueError(f"{path}: only a PNG keeps text; choose a name that ends in .png")
+        chunks = PngInfo()
+        for key, value in text.items():
+            chunks.add_text(key, value)
+        options = options | {"pnginfo": chunks}
     with atomic_write(path) as file:
         encoded = BytesIO()  # PIL's encoders, writing to a full disk themselves, would hide the reason
         Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(encoded, kind, **options)
@@ -133,27 +154,54 @@ def grid(rows: Sequence[Sequence[Tensor]], labels: Sequence[str] | None = None, 
 
     Shape: images (3, H, W), float in [0, 1]; returns (3, H, W), on the CPU.
     """
+    rows = _captioned(rows, labels)
+    heights, widths = _tracks(rows)
+    picture = torch.ones(3, sum(heights) + padding * (len(heights) + 1), sum(widths) + padding * (len(widths) + 1))
+    for row, boxes in zip(rows, _boxes(rows, padding), strict=True):
+        for image, (left, top, width, height) in zip(row, boxes, strict=True):
+            picture[:, top : top + height, left : left + width] = image.detach().cpu()
+    return picture
+
+
+def grid_boxes(
+    rows: Sequence[Sequence[Tensor]], labels: Sequence[str] | None = None, padding: int = 2
+) -> list[list[Box]]:
+    """Where :func:`grid` puts the images: a box for each, and none for the captions."""
+    boxes = _boxes(_captioned(rows, labels), padding)
+    return boxes if labels is None else boxes[1:]
+
+
+def _captioned(rows: Sequence[Sequence[Tensor]], labels: Sequence[str] | None) -> Sequence[Sequence[Tensor]]:
+    """The rows, below a row of captions if there are labels."""
     columns = max(map(len, rows), default=0)
     if not columns:
         raise ValueError(f"a grid needs at least one image, got {len(rows)} rows without any")
-    if labels is not None:
-        if len(labels) != columns:
-            raise ValueError(f"a grid of {columns} columns needs {columns} labels, got {len(labels)}: {list(labels)}")
-        rows = [[_caption(label) for label in labels], *rows]
+    if labels is None:
+        return rows
+    if len(labels) != columns:
+        raise ValueError(f"a grid of {columns} columns needs {columns} labels, got {len(labels)}: {list(labels)}")
+    return [[_caption(label) for label in labels], *rows]
 
+
+def _tracks(rows: Sequence[Sequence[Tensor]]) -> tuple[list[int], list[int]]:
+    """The heights of the rows and the widths of the columns."""
     heights = [max((image.shape[1] for image in row), default=0) for row in rows]
-    widths = [max(row[column].shape[2] for row in rows if column < len(row)) for column in range(columns)]
-    picture = torch.ones(3, sum(heights) + padding * (len(rows) + 1), sum(widths) + padding * (columns + 1))
-    top = padding
-    for row, row_height in zip(rows, heights, strict=True):
-        left = padding
-        for image, column_width in zip(row, widths, strict=False):
-            _, height, width = image.shape
-            indent = left + (column_width - width) // 2
-            picture[:, top : top + height, indent : indent + width] = image.detach().cpu()
-            left += column_width + padding
-        top += row_height + padding
-    return picture
+    columns = range(max(map(len, rows)))
+    return heights, [max(row[column].shape[2] for row in rows if column < len(row)) for column in columns]
+
+
+def _boxes(rows: Sequence[Sequence[Tensor]], padding: int) -> list[list[Box]]:
+    """A box for each image: at the top of its row, in the middle of its column."""
+    heights, widths = _tracks(rows)
+    tops = accumulate(heights, lambda top, height: top + height + padding, initial=padding)
+    lefts = list(accumulate(widths, lambda left, width: left + width + padding, initial=padding))
+    return [
+        [
+            Box(left + (track - image.shape[2]) // 2, top, image.shape[2], image.shape[1])
+            for image, left, track in zip(row, lefts, widths, strict=False)
+        ]
+        for row, top in zip(rows, tops, strict=False)
+    ]
 
 
 def _decode(file: BinaryIO, shorter_side: int | None, minimum_side: int, maximum_pixels: int) -> Tensor:

@@ -1,12 +1,13 @@
 """The grid of fixed validation pairs, which shows how a run goes better than its numbers."""
 
+import json
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 from torch import Tensor
 
-from scumble.images import grid, write_image
+from scumble.images import grid, grid_boxes, write_image
 from scumble.loggers import LogsPictures
 from scumble.loggers.pictures import PICTURES, picture_path
 
@@ -22,7 +23,9 @@ class ShowsPictures(Protocol):
 class PictureGrid(L.Callback):
     """Writes ``grids/step=N.png`` at every validation and gives it to the loggers that take pictures.
 
-    One row per validation pair, ``rows`` of them; the columns are what the task's ``pictures(batch)`` returns.
+    One row per validation pair, ``rows`` of them; the columns are what the task's ``pictures(batch)`` returns. The text
+    chunk ``scumble`` of the file says where they are: ``{"columns": [CAPTION], "rows": [[[left, top, width,
+    height]]]}``.
     """
 
     def __init__(self, run_dir: str | Path, rows: int = 8):
@@ -45,8 +48,10 @@ class PictureGrid(L.Callback):
         if trainer.sanity_checking or not self.columns:
             return
         step = trainer.global_step
-        picture = grid(list(zip(*self.columns.values(), strict=True)), labels=list(self.columns))
-        write_image(picture, picture_path(self.run_dir, step))
+        rows, labels = list(zip(*self.columns.values(), strict=True)), list(self.columns)
+        picture = grid(rows, labels)
+        cells = json.dumps({"columns": labels, "rows": grid_boxes(rows, labels)})
+        write_image(picture, picture_path(self.run_dir, step), text={"scumble": cells})
         for logger in trainer.loggers:
             if isinstance(logger, LogsPictures):
                 logger.log_picture(PICTURES, picture, step)
