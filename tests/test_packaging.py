@@ -70,6 +70,8 @@ def test_wheel_holds_what_runs_need(wheel: Path) -> None:
         assert f"scumble/{path.relative_to(ROOT).as_posix()}" in names
     for path in (ROOT / "src").rglob("*.py"):
         assert path.relative_to(ROOT / "src").as_posix() in names
+    for path in (ROOT / "src" / "scumble" / "comparison" / "page").iterdir():
+        assert path.relative_to(ROOT / "src").as_posix() in names
     assert "scumble/py.typed" in names
     assert any(re.fullmatch(r"scumble-[^/]+\.dist-info/licenses/LICENSE", name) for name in names)
 

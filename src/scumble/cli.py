@@ -53,6 +53,13 @@ def sweep(arguments: Sequence[str]) -> None:
     main(arguments)
 
 
+def compare(arguments: Sequence[str]) -> None:
+    """compare runs as a page that works offline, and as tables (RUN... or SWEEP_DIR, -o DIR)"""
+    from scumble.compare import main
+
+    main(arguments)
+
+
 def wandb_report(arguments: Sequence[str]) -> None:
     """lay out the dashboard of a sweep in Weights & Biases (ENTITY/PROJECT --group SWEEP)"""
     from scumble.wandb_report import main
@@ -66,6 +73,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "stylize": stylize,
     "generate": generate,
     "sweep": sweep,
+    "compare": compare,
     "wandb-report": wandb_report,
     "check-resume": check_resume,
 }

@@ -46,7 +46,7 @@ def check_resumable(before: Mapping[str, Any], after: Mapping[str, Any]) -> list
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """What differs between two resolved configs of one run, but for the folder that it is in and for ``resume``."""
-    old, new = dict(_leaves(in_any_folder(before))), dict(_leaves(in_any_folder(after)))
+    old, new = dict(leaves(in_any_folder(before))), dict(leaves(in_any_folder(after)))
     keys = [*new, *(key for key in old if key not in new)]
     pairs = [Change(key, old.get(key, ABSENT), new.get(key, ABSENT)) for key in keys]
     return [change for change in pairs if change.before != change.after]
@@ -66,6 +66,16 @@ def in_any_folder(config: Mapping[str, Any]) -> dict[str, Any]:
         return value
 
     return {key: moved(value) for key, value in config.items() if key not in NOT_OF_THE_RUN}
+
+
+def leaves(config: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a config of plain data that are no configs themselves, by their dotted keys."""
+    for name, value in config.items():
+        where = f"{key}.{name}".lstrip(".")
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, where)
+        else:
+            yield where, value
 
 
 def _reason_against(change: Change, before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
@@ -100,15 +110,6 @@ def _owners(config: Any, key: str) -> Iterator[str]:
         if "_target_" in config:
             yield str(config["_target_"])
         config = config.get(name)
-
-
-def _leaves(config: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        where = f"{key}.{name}".lstrip(".")
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, where)
-        else:
-            yield where, value
 
 
 def _once(found: list[Change]) -> list[Change]:

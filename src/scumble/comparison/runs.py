@@ -1,0 +1,293 @@
+"""Runs and sweeps as they are found on disk: read only, without torch, and whatever a kill has left of them."""
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import pandas as pd
+import yaml
+
+from scumble.config import config_hash
+from scumble.ledger import ERROR_FILE, STATUS_FILE, State, read_status
+from scumble.resume import in_any_folder, leaves
+
+if TYPE_CHECKING:
+    from scumble.comparison.table import Table
+
+CONFIG, METRICS, OVERRIDES, CHOICES = "config.yaml", "metrics.csv", ".hydra/overrides.yaml", ".hydra/hydra.yaml"
+# A folder that holds one of them is of a run.
+SIGNS = (CONFIG, METRICS, STATUS_FILE, OVERRIDES)
+# Of the data that `scumble evaluate` has measured on, what has no part in the measurement.
+TRAINING_DATA = (
+    "seed", "image_size", "batch_size", "load_size", "crop_scale", "num_workers", "cache_gib", "strict", "download",
+)  # fmt: skip
+
+
+class Measured(NamedTuple):
+    """A metric of one run: its mean over ``n`` images or pairs, with an interval if the file has one."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    n: int = 1
+
+
+class Scores(NamedTuple):
+    """What a run was measured to be. Only numbers of the same ``source`` can be compared."""
+
+    source: str
+    metrics: dict[str, Measured]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the folder of a run holds.
+
+    ``config`` has the dotted keys of the resolved config, without the folder it is in; ``overrides`` what was given on
+    the command line, ``choices`` the chosen config groups. ``metrics`` is the table of ``metrics.csv``, by step;
+    ``grids`` are the pictures, by step. What could not be read is empty, and ``missing`` says so.
+    """
+
+    path: Path
+    name: str
+    state: State | None
+    step: int
+    config: dict[str, Any]
+    overrides: dict[str, Any]
+    choices: dict[str, str]
+    metrics: pd.DataFrame
+    scores: list[Scores]
+    grids: dict[int, Path]
+    error: str = ""
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def last_step(self) -> int:
+        """The step of the last validation, or of the newest checkpoint if there was none."""
+        steps = self.validations.index
+        return int(steps[-1]) if len(steps) else self.step
+
+    @property
+    def validations(self) -> pd.DataFrame:
+        """The rows of ``metrics`` with a ``val/...``, and those columns."""
+        columns = [name for name in self.metrics.columns if name.startswith("val/")]
+        return self.metrics[columns].dropna(how="all")
+
+    @property
+    def results(self) -> dict[str, Measured]:
+        """``val/NAME`` of the last validation, NaN if it was no number, and ``SOURCE/NAME`` of all scores."""
+        last = self.validations.tail(1)
+        found = {name: Measured(float(last[name].iloc[0])) for name in last.columns if len(last)}
+        for scores in self.scores:
+            found |= {f"{scores.source}/{name}": measured for name, measured in scores.metrics.items()}
+        return found
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs to be compared, and what is known of those that have no folder yet."""
+
+    runs: list[Run]
+    pending: list[str] = field(default_factory=list)
+
+    def to_dataframe(self, per: Literal["run", "configuration"] = "run") -> pd.DataFrame:
+        """A row per run, or per configuration with its means over seeds: the keys that differ, and the metrics.
+
+        Of configurations, ``NAME_sd`` is the standard deviation over the seeds, ``NAME_low`` and ``NAME_high`` bound
+        the 95 % interval of the mean.
+        """
+        table = self.table()
+        return table.of_runs() if per == "run" else table.of_configurations()
+
+    def table(self) -> "Table":
+        """The same as typed Python objects."""
+        from scumble.comparison.table import tabulate
+
+        return tabulate(self.runs)
+
+
+def load_run(path: str | Path, name: str | None = None) -> Run:
+    """The run in a folder, with a list of what is missing of it.
+
+    Raises: FileNotFoundError if there is no such folder.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} is no folder; give the folder of a run")
+    missing: list[str] = []
+    status, error = read_status(path), _first_line(path / ERROR_FILE)
+    if status is None and (path / STATUS_FILE).exists():
+        missing.append(f"{STATUS_FILE} cannot be read")
+    overrides = _overrides(_read_yaml(path / OVERRIDES, list))
+    metrics = _read_metrics(path, missing)
+    run = Run(
+        path=path,
+        name=name or path.resolve().name,
+        state=status.state if status else State.FAILED if error else None,
+        step=status.step if status else 0,
+        config=_config(path, overrides, missing),
+        overrides=overrides,
+        choices=_choices(path),
+        metrics=metrics,
+        scores=_read_scores(path, missing),
+        grids={int(found.stem[5:]): found for found in sorted((path / "grids").glob("step=*.png"))
+               if found.stem[5:].isdigit()},
+        error=error,
+        missing=missing,
+    )  # fmt: skip
+    if len(metrics) and not len(run.validations):
+        missing.append("no validation yet")
+    if not run.grids:
+        missing.append("no pictures")
+    return run
+
+
+def load_sweep(*paths: str | Path) -> Sweep:
+    """The runs in the folders of sweeps, and the runs that are named themselves, each once.
+
+    A run's name is its folder, without what all of them have in common.
+    Raises: FileNotFoundError for a folder that is not there, ValueError for one that holds no run.
+    """
+    folders: dict[Path, None] = {}
+    pending: list[str] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            raise FileNotFoundError(f"{path} is no folder; give folders of runs or of sweeps")
+        found, waiting = list(_run_folders(path.resolve())), _pending(path)
+        pending += waiting
+        if not found and not waiting:
+            raise ValueError(f"{path} holds no run: a run's folder has one of {', '.join(SIGNS)}")
+        folders |= dict.fromkeys(found)
+    common = Path(os.path.commonpath([folder.parent for folder in folders])) if folders else Path()
+    return Sweep([load_run(folder, str(folder.relative_to(common))) for folder in folders], pending)
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    """The folders of runs in a folder; those of W&B and Hydra within them look alike, so the search ends at a run."""
+    if any((folder / sign).is_file() for sign in SIGNS):
+        yield folder
+        return
+    for child in sorted(folder.iterdir()):
+        if child.is_dir() and not child.name.startswith("."):
+            yield from _run_folders(child)
+
+
+def _pending(folder: Path) -> list[str]:
+    """The runs of a sweep that have no folder yet, by what they change; none if that is not known."""
+    if not (folder / "multirun.yaml").is_file():
+        return []
+    from hydra.errors import HydraException
+
+    from scumble.sweep import overrides_of, runs_of
+
+    try:
+        given = overrides_of(folder)  # as it was written, so a value of a sweep is not among them
+        names = [run.name for run in runs_of(folder) if run.state == State.PENDING and not (folder / run.name).is_dir()]
+        return [" ".join(word for word in name.split(" ") if word not in given) for name in names]
+    except (ValueError, OSError, HydraException):
+        return []
+
+
+def _config(path: Path, overrides: Mapping[str, Any], missing: list[str]) -> dict[str, Any]:
+    config = _read_yaml(path / CONFIG, dict)
+    if config:
+        return dict(leaves(in_any_folder(config)))
+    missing.append(f"no {CONFIG}: of its settings, those of the command line are known" if overrides
+                   else f"no {CONFIG}: its settings are not known")  # fmt: skip
+    return dict(overrides)
+
+
+def _choices(path: Path) -> dict[str, str]:
+    """The chosen config groups, but for Hydra's own."""
+    found: Any = _read_yaml(path / CHOICES, dict)
+    for name in ("hydra", "runtime", "choices"):
+        found = found.get(name) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return {}
+    return {
+        str(group): str(choice)
+        for group, choice in found.items()
+        if choice is not None and not str(group).startswith("hydra/") and "@" not in str(group)
+    }
+
+
+def _overrides(words: Sequence[Any]) -> dict[str, Any]:
+    found = {}
+    for word in words:
+        key, equals, value = str(word).lstrip("+").partition("=")
+        if equals:
+            try:
+                found[key] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                found[key] = value
+    return found
+
+
+def _read_metrics(path: Path, missing: list[str]) -> pd.DataFrame:
+    """``metrics.csv``, by step; a last row that a kill has cut short has no newline and is left out."""
+    empty = pd.DataFrame(index=pd.Index([], name="step", dtype="int64"))
+    try:
+        text = (path / METRICS).read_text(errors="replace").rpartition("\n")[0]
+        table = pd.read_csv(io.StringIO(text), on_bad_lines="skip", low_memory=False)
+        numbers = table.apply(pd.to_numeric, errors="coerce").dropna(subset=["step"])
+    except FileNotFoundError:
+        missing.append(f"no {METRICS}")
+        return empty
+    except (OSError, ValueError, KeyError) as error:
+        missing.append(f"{METRICS} cannot be read ({str(error).splitlines()[0]})")
+        return empty
+    numbers = numbers.astype({"step": "int64"}).drop_duplicates("step", keep="last").set_index("step").sort_index()
+    if not len(numbers):
+        missing.append(f"{METRICS} has no row yet")
+    return numbers.dropna(axis="columns", how="all")
+
+
+def _read_scores(path: Path, missing: list[str]) -> list[Scores]:
+    """What ``scumble evaluate`` has written, without a protocol and with one."""
+    found = []
+    for file in sorted([*path.glob("evaluation.json"), *path.glob("scores-*.json")]):
+        try:
+            content = json.loads(file.read_text())
+            found.append(_of_evaluation(content) if file.name == "evaluation.json" else _of_protocol(content))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            missing.append(f"{file.name} cannot be read ({error or type(error).__name__})")
+    return found
+
+
+def _of_protocol(content: Mapping[str, Any]) -> Scores:
+    metrics = {
+        str(name): Measured(float(of["mean"]), _bound(of.get("low")), _bound(of.get("high")), int(of.get("n", 1)))
+        for name, of in content["summary"].items()
+    }
+    return Scores(f"scores-{content['protocol']}", metrics)
+
+
+def _of_evaluation(content: Mapping[str, Any]) -> Scores:
+    data = {name: value for name, value in content["data"].items() if name not in TRAINING_DATA}
+    conditions = {"data": data, "metrics": content["metrics_config"], "images": content["images"]}
+    metrics = {str(name): Measured(float(mean)) for name, mean in content["metrics"].items()}
+    return Scores(f"evaluation-{config_hash(conditions)[:8]}", metrics)
+
+
+def _bound(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _read_yaml(path: Path, kind: type) -> Any:
+    """The content of a YAML file, empty if it cannot be read or is something else."""
+    try:
+        found = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, ValueError, yaml.YAMLError):
+        found = None
+    return found if isinstance(found, kind) else kind()
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").split("\n", 1)[0]
+    except OSError:
+        return ""
