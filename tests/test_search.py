@@ -268,6 +268,7 @@ def test_mistakes_are_named_before_anything_is_written(tmp_path: Path, options: 
         (["x=interval(-1,5)", SPACE[1]], {}, r"parameters: .*interval\(-1,4\).* -> .*interval\(-1,5\)"),
         ([SPACE[0]], {}, "parameters: "),
         (SPACE, {"objectives": {"val/content_distance": "minimize"}}, "objectives: "),
+        (SPACE, {"objectives": dict(reversed(OBJECTIVES.items()))}, "objectives: "),
         (SPACE, {"seed": 1}, "seed: 0 -> 1"),
     ],
 )

@@ -171,7 +171,7 @@ class Search:
         """Compare with what the study was made for, or note it in a new one."""
         own = {
             "parameters": {name: parameter.asked for name, parameter in self.parameters.items()},
-            "objectives": self.objectives,
+            "objectives": [f"{direction} {metric}" for metric, direction in self.objectives.items()],  # in their order
             "seed": self.seed,
         }
         before = self.study.user_attrs.get("search")
