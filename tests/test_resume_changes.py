@@ -34,6 +34,7 @@ def test_a_moved_run_has_not_changed() -> None:
         (["threads=1", "trainer.devices=2"], ["trainer.devices: 1 -> 2", "threads: 2 -> 1"]),
         (["adversarial_loss=wasserstein"], ["scumble.losses.adversarial.Hinge -> scumble.losses.adversarial.Wasserst"]),
         (["perceptual_encoder=random"], ["weights: shipped -> (absent)"]),
+        (["data.batch_size=8", "trainer=ddp_sim"], ["data.batch_size: 4 -> 8", "trainer.devices: 1 -> 2"]),
         (["data.num_workers=3", "data.validation_pairs=4"], ["data.num_workers: 0 -> 3"]),
         (["logger=csv"], ["logger.wandb."]),
     ],
@@ -51,9 +52,8 @@ def test_what_may_change_is_shown(overrides: list[str], shown: list[str]) -> Non
         (["seed=1"], "seed: 0 -> 1", "functions of the seed"),
         (["generator.width=32"], "generator.width: 24 -> 32", "weights in the checkpoint"),
         (["discriminator=multiscale"], "discriminator._target_: ", "weights in the checkpoint"),
-        (["data.batch_size=8"], "data.batch_size: 4 -> 8", "which images belong to which step"),
-        (["data.validation_fraction=0.2"], "data.validation_fraction: 0.1 -> 0.2", "which images belong to which step"),
-        (["data=digits"], "data._target_: ", "which images belong to which step"),
+        (["data.validation_fraction=0.2"], "data.validation_fraction: 0.1 -> 0.2", "which images come when"),
+        (["data=digits"], "data._target_: ", "which images come when"),
         (["task.ema_decay=0"], "task.ema_decay: 0.99 -> 0", "average of the generator"),
         (
             ["optimizer.optimizers.generator._target_=torch.optim.SGD", "~optimizer.optimizers.generator.betas"],
@@ -73,6 +73,11 @@ def test_what_may_not_change_is_refused_with_the_reason(overrides: list[str], re
 def test_a_key_that_networks_take_over_is_refused() -> None:
     with pytest.raises(ResumeError, match=r"generator\.classes: 10 -> 5"):
         check_resumable(config("experiment=cgan"), config("experiment=cgan", "classes=5"))
+
+
+def test_other_pairs_of_optimized_images_are_refused() -> None:
+    with pytest.raises(ResumeError, match="as many pictures as there were pairs"):
+        check_resumable(config("experiment=gatys"), config("experiment=gatys", "data.batch_size=3"))
 
 
 def test_another_damage_is_refused() -> None:

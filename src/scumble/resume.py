@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 ABSENT = "(absent)"
 NOT_OF_THE_RUN = ("run_dir", "name", "resume", "trust")
 
-# Of the data, what has no part in the training batches. Where the images are may change as well: whether they are the
-# same ones is checked by what they are, when they have been found (EndlessData.load_state_dict).
-FREE_DATA = ("num_workers", "cache_gib", "strict", "download", "root", "content", "style", "image")
+# Of the data, what has no part in the order of the training images. Where the images are may change as well: whether
+# they are the same ones is checked by what they are, when they have been found (EndlessData.load_state_dict).
+FREE_DATA = ("batch_size", "num_workers", "cache_gib", "strict", "download", "root", "content", "style", "image")
 
 
 class Change(NamedTuple):
@@ -29,8 +29,9 @@ class ResumeError(ValueError):
 def check_resumable(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """The changes with which the run of the config ``before`` goes on by the config ``after``.
 
-    Steps, loss weights, learning rates, loggers, callbacks and devices may change. What decides the shape of what is in
-    the checkpoint, or which images and noise belong to which step, may not.
+    Steps, loss weights, learning rates, loggers, callbacks, devices and the batch size may change: the walk through the
+    images goes on at the next one, whatever the size of the batches was. What decides the shape of what is in the
+    checkpoint, or in which order images come and which noise belongs to which step, may not.
     Raises: ResumeError that lists what may not, with the reasons.
     """
     found = changes(before, after)
@@ -85,7 +86,7 @@ def _reason_against(change: Change, before: Mapping[str, Any], after: Mapping[st
         return "the pairs and the noise of every step are functions of the seed"
     name = rest[0] if rest else ""
     if group == "data" and name not in FREE_DATA and not _is_about_validation(name):
-        return "which images belong to which step depends on it"
+        return "which images come when depends on it"
     owners = {target for config in (before, after) for target in _owners(config, change.key)}
     if any(owner.startswith("scumble.data.damage.") for owner in owners):
         return "the damage of every step depends on it"
@@ -93,6 +94,8 @@ def _reason_against(change: Change, before: Mapping[str, Any], after: Mapping[st
         return "the weights in the checkpoint are those of the networks as they were"
     if change.key == "task.ema_decay" and 0 in (change.before, change.after):
         return "the checkpoint has an average of the generator only where there was one"
+    if change.key == "task.pairs":
+        return "the checkpoint has as many pictures as there were pairs"
     if "optimizers" in rest and rest[-1] == "_target_":
         return "the checkpoint has the state of the optimizer as it was"
     return None

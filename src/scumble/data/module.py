@@ -26,7 +26,11 @@ Batch = dict[str, Tensor]
 
 
 class EndlessData(L.LightningDataModule):
-    """Loaders whose training batches are endless and a pure function of the step; a subclass says of what."""
+    """Loaders whose training batches are endless and a pure function of the position; a subclass says of what.
+
+    The position counts the images (or pairs) that the run has seen. A checkpoint holds it, so a resume with another
+    ``batch_size`` or number of processes goes on at the next image, and within an epoch none is lost or repeated.
+    """
 
     def __init__(self, *, seed: int, batch_size: int, validation_batch_size: int = 8, num_workers: int = 0):
         super().__init__()
@@ -35,6 +39,7 @@ class EndlessData(L.LightningDataModule):
                 raise ValueError(f"data.{name} must be at least 1, got {value}")
         self.seed, self.batch_size, self.validation_batch_size = seed, batch_size, validation_batch_size
         self.num_workers = num_workers
+        self._first_step, self._first_position, self._restored_position = 0, 0, None
 
     @abstractmethod
     def training_set(self) -> tuple[Dataset[Batch], type[EndlessBatches[Any]], dict[str, int]]:
@@ -54,7 +59,7 @@ class EndlessData(L.LightningDataModule):
         """A hash that tells whether the training images are the same ones, in the same order."""
 
     def state_dict(self) -> dict[str, Any]:
-        return {"fingerprint": self.fingerprint}
+        return {"fingerprint": self.fingerprint, "position": self.position}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises: ResumeError if the training images are not those of the run so far."""
@@ -63,15 +68,31 @@ class EndlessData(L.LightningDataModule):
                 "the training images are not those that the run was started with (files were added, removed, renamed "
                 "or changed); put them back, or start a new run in another run_dir"
             )
+        self._restored_position = state_dict.get("position")
+
+    @property
+    def global_batch_size(self) -> int:
+        """The size of the batch of all ranks together."""
+        assert self.trainer is not None
+        return self.batch_size * self.trainer.world_size
+
+    @property
+    def position(self) -> int:
+        """How many images the run has seen, of all ranks together."""
+        assert self.trainer is not None
+        return self._first_position + (self.trainer.global_step - self._first_step) * self.global_batch_size
 
     def train_dataloader(self) -> DataLoader[Batch]:
         assert self.trainer is not None
         dataset, walk, sizes = self.training_set()
+        self._first_step = self.trainer.global_step  # Lightning has restored it when it asks for the loader
+        restored = self._restored_position
+        self._first_position = self._first_step * self.global_batch_size if restored is None else restored
         batches = walk(
             **sizes,
             batch_size=self.batch_size,
             seed=self.seed,
-            start=self.trainer.global_step,  # Lightning has restored it when it asks for the loader
+            start=self._first_position,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
         )

@@ -1,8 +1,9 @@
-"""The order in which training walks its sets of images: a pure function of (seed, step, rank, world size)."""
+"""The order in which training walks its sets of images: a pure function of (seed, position, rank, world size)."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import count
 from typing import TypeVar
 
 import numpy as np
@@ -15,11 +16,11 @@ Sample = TypeVar("Sample")
 
 
 class EndlessBatches(Sampler[list[Sample]]):
-    """Endless batches of samples from step ``start`` on.
+    """Endless batches of samples from position ``start`` of the walk on.
 
-    Position p of the walk is sample p % B of the global batch p // B, where B is the batch size of all ranks together:
-    the ranks of a world share each global batch without overlap, and the batches of a given global size are the same
-    for every number of ranks. Nothing is remembered between batches, so resume needs no state but the step.
+    A global batch is the next B positions, where B is the batch size of all ranks together: the ranks of a world share
+    it without overlap, and the batches of a given global size are the same for every number of ranks. Nothing is
+    remembered between batches, so resume needs no state but the position, and any B may go on from there.
     """
 
     def __init__(self, batch_size: int, seed: int, start: int = 0, rank: int = 0, world_size: int = 1):
@@ -30,15 +31,13 @@ class EndlessBatches(Sampler[list[Sample]]):
     def sample(self, position: int) -> Sample:
         """What the data set is asked for at a position of the walk; a pure function of the seed and the position."""
 
-    def batch(self, step: int) -> list[Sample]:
-        first = (step * self.world_size + self.rank) * self.batch_size
+    def batch(self, number: int) -> list[Sample]:
+        """The part of a global batch, counted from the start, that is of this rank."""
+        first = self.start + (number * self.world_size + self.rank) * self.batch_size
         return [self.sample(position) for position in range(first, first + self.batch_size)]
 
     def __iter__(self) -> Iterator[list[Sample]]:
-        step = self.start
-        while True:
-            yield self.batch(step)
-            step += 1
+        return map(self.batch, count())
 
 
 def visit(seed: int, side: int, size: int, position: int) -> int:
