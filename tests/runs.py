@@ -2,8 +2,10 @@
 
 import io
 import logging
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +21,10 @@ from torch import Tensor
 
 from scumble.cli import main
 from scumble.images import write_image
+
+# Ranks are forked from a process that has imported everything, once for all tests.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["scumble.run", "scumble.hydra_app", "torchmetrics"])
 
 TINY = (
     "debug=tiny",
@@ -80,6 +86,50 @@ def scumble_here(*arguments: str, cwd: Path, check: bool = True) -> subprocess.C
     if check and returncode:
         raise AssertionError(f"scumble {' '.join(arguments)} ended with {returncode}:\n{stderr.getvalue()[-3000:]}")
     return subprocess.CompletedProcess(arguments, returncode, stdout.getvalue(), stderr.getvalue())
+
+
+def scumble_on_ranks(
+    ranks: int, *arguments: str, cwd: Path, check: bool = True, nodes: int = 1, last: Sequence[str] = ()
+) -> list[subprocess.CompletedProcess[str]]:
+    """`scumble ARGUMENTS` as so many processes on so many nodes; the last one also has the arguments `last`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cwd.mkdir(parents=True, exist_ok=True)
+    arguments = (*arguments, "trainer=ddp_sim", f"++trainer.num_nodes={nodes}", f"trainer.devices={ranks // nodes}")
+    outputs = [cwd / f"rank{rank}.{port}.txt" for rank in range(ranks)]
+    processes = []
+    for rank in range(ranks):
+        place = {"NODE_RANK": rank // (ranks // nodes), "LOCAL_RANK": rank % (ranks // nodes)}
+        environment = {key: str(value) for key, value in place.items()}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        given = (*arguments, *(last if rank == ranks - 1 else ()))
+        processes.append(FORKS.Process(target=_rank, args=(rank, given, cwd, environment, outputs[rank])))
+        processes[-1].start()
+    results = []
+    for rank, process in enumerate(processes):
+        process.join(600)
+        text = outputs[rank].read_text()
+        if process.exitcode is None or (check and process.exitcode):
+            for other in processes:
+                other.kill()
+            raise AssertionError(f"rank {rank} of scumble {' '.join(arguments)}: {process.exitcode}\n{text[-3000:]}")
+        results.append(subprocess.CompletedProcess(arguments, process.exitcode, text))
+    return results
+
+
+def _rank(rank: int, arguments: Sequence[str], cwd: Path, environment: dict[str, str], output: Path) -> None:
+    """One process of :func:`scumble_on_ranks`."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    os.environ.update(environment)
+    rank_zero_only.rank = rank  # Lightning looked for it in the environment when it was imported
+    with output.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.chdir(cwd)
+    sys.argv = ["scumble", *arguments]
+    main()
 
 
 def scumble_killed_at(step: int, *arguments: str, cwd: Path, run_dir: Path) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from scumble.data.image_set import ImageSet
+from scumble.data.module import validation_batches
 from scumble.data.pairs import Pair, PairBatches, TrainingPairs, ValidationPairs
 from scumble.images import write_image
 from scumble.seeding import ORDER, PAINTER, SAMPLE, STEP, VALIDATION, mix
@@ -180,6 +181,20 @@ def test_what_is_loaded_does_not_depend_on_workers_or_on_the_start(folder: Path)
             assert torch.equal(batch["content"], other["content"])
             assert torch.equal(batch["style"], other["style"])
     assert sorted(which(picture) for batch in expected[:3] for picture in batch["content"]) == list(range(6))
+
+
+@given(images=st.integers(1, 30), batch_size=st.integers(1, 9), ranks=st.integers(1, 9))
+def test_ranks_validate_the_batches_of_one_process(images: int, batch_size: int, ranks: int):
+    dealt = [validation_batches(images, batch_size, rank, ranks) for rank in range(ranks)]
+    assert all(dealt), "a rank without a batch would not take part in the validation, and the others would wait for it"
+    whole = validation_batches(images, batch_size, 0, 1)
+    assert [index for batch in whole for index in batch] == list(range(images))
+    if len(whole) >= ranks:
+        assert sorted(batch for own in dealt for batch in own) == whole
+    elif images >= ranks:
+        assert sorted(index for own in dealt for batch in own for index in batch) == list(range(images))
+    else:
+        assert dealt == [whole] * ranks
 
 
 @given(contents=st.integers(1, 9), styles=st.integers(1, 9), pairs=st.integers(1, 20))

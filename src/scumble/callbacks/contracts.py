@@ -10,7 +10,8 @@ import torch
 from scumble.checkpoint import KEY
 from scumble.config import config_hash
 from scumble.environment import describe_environment, record_environment
-from scumble.seeding import STEP, mix
+from scumble.seeding import STEP, VALIDATION, mix
+from scumble.tasks.ranks import gather
 
 
 class CountSteps(L.Callback):
@@ -31,17 +32,35 @@ class CountSteps(L.Callback):
 class SeedEachStep(L.Callback):
     """Seeds torch's generators from (seed, step, rank) before every step.
 
-    Dropout and noise of step k are then those of step k, however often the run was resumed before it.
+    Dropout and noise of step k are then those of step k, however often the run was resumed before it. Several ranks
+    also get generators in common, ``common_random``, with the numbers that a single process would draw. Every
+    validation batch is seeded by its step and by its number among those of all ranks.
     """
 
     def __init__(self, seed: int):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        seed = mix(self.seed, STEP, trainer.global_step, trainer.global_rank)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed costs more, it looks for every kind of device
-        if pl_module.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+        single, own = mix(self.seed, STEP, trainer.global_step, 0), 0
+        if trainer.world_size > 1:
+            common = {device.type: torch.Generator(device) for device in (torch.device("cpu"), pl_module.device)}
+            for generator in common.values():
+                generator.manual_seed(single)
+            pl_module.common_random = common  # type: ignore[assignment]
+            own = 1 + trainer.global_rank  # no rank's own stream is the one that they have in common
+        _seed(mix(self.seed, STEP, trainer.global_step, own), pl_module.device)
+
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, *args: Any
+    ) -> None:
+        number = batch_idx * trainer.world_size + trainer.global_rank
+        _seed(mix(self.seed, VALIDATION, trainer.global_step, number), pl_module.device)
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed costs more, it looks for every kind of device
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 class RecordConfig(L.Callback):
@@ -79,7 +98,7 @@ class RecordEnvironment(L.Callback):
 
 
 class SameConfigOnAllRanks(L.Callback):
-    """Ends the run before it starts if the ranks were started with different configs.
+    """Ends the run before it starts if the ranks were started with different configs, or go on from different steps.
 
     A sweep that samples values, with ranks that are started as processes of their own, would otherwise train other
     hyperparameters on each rank and average their gradients without a word.
@@ -89,12 +108,24 @@ class SameConfigOnAllRanks(L.Callback):
         self.hash = config_hash(config)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.world_size == 1:
-            return
-        own = torch.tensor(int(self.hash, 16), dtype=torch.int64, device=pl_module.device)
-        hashes = trainer.strategy.all_gather(own).flatten().tolist()
+        hashes = _of_ranks(int(self.hash, 16), pl_module)
         if len(set(hashes)) > 1:
             listed = ", ".join(f"rank {rank}: {value:012x}" for rank, value in enumerate(hashes))
-            raise RuntimeError(
-                f"the ranks have different configs ({listed}); start all of them with the same overrides"
+            raise ValueError(
+                f"the ranks have different configs ({listed}); start all of them with the same overrides, and with the "
+                "same run_dir"
             )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        steps = _of_ranks(trainer.global_step, pl_module)
+        if len(set(steps)) > 1:
+            listed = ", ".join(f"rank {rank}: {step}" for rank, step in enumerate(steps))
+            raise ValueError(
+                f"the ranks go on from different steps ({listed}): they find different checkpoints; set run_dir to a "
+                "folder that all machines share"
+            )
+
+
+def _of_ranks(value: int, pl_module: L.LightningModule) -> list[int]:
+    found: list[int] = gather(torch.tensor(value, dtype=torch.int64, device=pl_module.device)).tolist()
+    return found

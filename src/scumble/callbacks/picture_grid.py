@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
+import torch
 from torch import Tensor
 
 from scumble.images import grid, grid_boxes, write_image
 from scumble.loggers import LogsPictures
 from scumble.loggers.pictures import PICTURES, picture_path
+from scumble.tasks.ranks import gather_objects
 
 
 @runtime_checkable
@@ -30,25 +32,31 @@ class PictureGrid(L.Callback):
 
     def __init__(self, run_dir: str | Path, rows: int = 8):
         self.run_dir, self.rows = run_dir, rows
-        self.columns: dict[str, list[Tensor]] = {}
+        self.batches: dict[int, dict[str, Tensor]] = {}  # the columns of validation batches, by their number
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.columns = {}
+        self.batches = {}
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, *args: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
     ) -> None:
-        shown = len(next(iter(self.columns.values()), []))
-        if not trainer.is_global_zero or shown >= self.rows or not isinstance(pl_module, ShowsPictures):
-            return
-        for label, pictures in pl_module.pictures(batch).items():
-            self.columns.setdefault(label, []).extend(pictures.float().cpu()[: self.rows - shown])
+        number = batch_idx * trainer.world_size + trainer.global_rank
+        if isinstance(pl_module, ShowsPictures) and number * len(next(iter(batch.values()))) < self.rows:
+            columns = pl_module.pictures(batch).items()
+            self.batches[number] = {label: pictures.float().cpu() for label, pictures in columns}
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.sanity_checking or not self.columns:
+        if trainer.sanity_checking:
+            return
+        batches = {number: batch for rank in gather_objects(self.batches) for number, batch in rank.items()}
+        if not trainer.is_global_zero or not batches:
             return
         step = trainer.global_step
-        rows, labels = list(zip(*self.columns.values(), strict=True)), list(self.columns)
+        columns = {
+            label: torch.cat([batches[number][label] for number in sorted(batches)])[: self.rows]
+            for label in next(iter(batches.values()))
+        }
+        rows, labels = list(zip(*columns.values(), strict=True)), list(columns)
         picture = grid(rows, labels)
         cells = json.dumps({"columns": labels, "rows": grid_boxes(rows, labels)})
         write_image(picture, picture_path(self.run_dir, step), text={"scumble": cells})

@@ -1,6 +1,7 @@
 """The data modules: endless training batches and a fixed validation set, from one set of images or pairs of two."""
 
 import hashlib
+import math
 import signal
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -101,8 +102,10 @@ class EndlessData(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         assert self.trainer is not None
         dataset = self.validation_set()
-        own = range(self.trainer.global_rank, len(dataset), self.trainer.world_size)  # type: ignore[arg-type]
-        return self._loader(dataset, sampler=own, batch_size=self.validation_batch_size)
+        images: int = len(dataset)  # type: ignore[arg-type]
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        own = validation_batches(images, self.validation_batch_size, rank, ranks)
+        return self._loader(dataset, batch_sampler=own)
 
     def _loader(self, dataset: Any, **options: Any) -> DataLoader[Batch]:
         return DataLoader(
@@ -113,6 +116,19 @@ class EndlessData(L.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             **options,
         )
+
+
+def validation_batches(images: int, batch_size: int, rank: int, ranks: int) -> list[list[int]]:
+    """The batches that a rank validates: those of one process, dealt out in turn, since metrics may be of a batch.
+
+    If they are fewer than the ranks they are made smaller; with fewer images than ranks all validate all of them.
+    """
+    if images < ranks:
+        rank, ranks = 0, 1
+    if math.ceil(images / batch_size) < ranks:
+        batch_size = max(1, images // ranks)
+    batches = [list(range(first, min(first + batch_size, images))) for first in range(0, images, batch_size)]
+    return batches[rank::ranks]
 
 
 class _ImageFiles(EndlessData):

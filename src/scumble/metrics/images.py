@@ -2,11 +2,11 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torch import Tensor, distributed, nn
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
     peak_signal_noise_ratio,
@@ -22,6 +22,9 @@ from scumble.networks.layers import Frozen
 
 # The 5 scales of MS-SSIM with a window of 11 pixels need images of more than this.
 MS_SSIM_SIDE = 160
+
+# Not synchronised by torchmetrics, see ImageMetrics._gather.
+_GATHERED: dict[str, Any] = {"sync_on_compute": False}
 
 
 @runtime_checkable
@@ -61,6 +64,8 @@ class ImageMetrics(nn.Module):
     - ``output_equals_input``: the share of images whose pixels differ by less than 1/255 from the reference's.
     - ``not_finite``: the share of generated images with a NaN or an infinity; nothing else is measured of them.
     - ``checkerboard``: see :func:`scumble.metrics.spectrum.checkerboard_energy`; 1 for no grid.
+
+    With several processes the metrics are those of the images of all of them.
     """
 
     def __init__(
@@ -80,12 +85,12 @@ class ImageMetrics(nn.Module):
         self.distributions, self.inception_distances, self.means = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*will save all extracted features in buffer.*")  # a few hundred numbers
-            self.distributions[f"frechet_{layer}"] = FrechetInceptionDistance(features)
-            self.distributions[f"kernel_{layer}"] = KernelInceptionDistance(features, subsets=1)
+            self.distributions[f"frechet_{layer}"] = FrechetInceptionDistance(features, **_GATHERED)
+            self.distributions[f"kernel_{layer}"] = KernelInceptionDistance(features, subsets=1, **_GATHERED)
             if inception is not None:
                 given = _GivenFeatures(Inception.num_features)
-                self.inception_distances["fid"] = FrechetInceptionDistance(given)
-                self.inception_distances["kid"] = KernelInceptionDistance(given, subsets=1)
+                self.inception_distances["fid"] = FrechetInceptionDistance(given, **_GATHERED)
+                self.inception_distances["kid"] = KernelInceptionDistance(given, subsets=1, **_GATHERED)
 
     @torch.no_grad()
     def update(self, results: Mapping[str, Tensor], variations: Tensor | None = None) -> None:
@@ -143,11 +148,17 @@ class ImageMetrics(nn.Module):
 
     def _add(self, name: str, values: Tensor) -> None:
         if name not in self.means:
-            self.means[name] = MeanMetric().to(values.device)
+            self.means[name] = MeanMetric(**_GATHERED).to(values.device)
         self.means[name].update(values.nan_to_num(posinf=100.0))  # type: ignore[operator]  # equal images: 100 dB
 
     def compute(self) -> dict[str, float]:
         """The metrics of everything since the last reset; what could not be measured is not among them."""
+        self._gather()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*was called before the ``update`` method.*")  # it was on other ranks
+            return self._compute()
+
+    def _compute(self) -> dict[str, float]:
         found = {name: float(mean.compute()) for name, mean in self.means.items()}  # type: ignore[operator]
         for name, metric in (*self.distributions.items(), *self.inception_distances.items()):
             if isinstance(metric, KernelInceptionDistance):
@@ -164,8 +175,36 @@ class ImageMetrics(nn.Module):
 
     def reset(self) -> None:
         """Forget all images."""
-        for metric in (*self.means.values(), *self.distributions.values(), *self.inception_distances.values()):
-            metric.reset()  # type: ignore[operator]
+        for metric in self._metrics().values():
+            metric.reset()
+
+    def _metrics(self) -> dict[str, Metric]:
+        return {**self.means, **self.distributions, **self.inception_distances}  # type: ignore[dict-item]
+
+    def _gather(self) -> None:
+        """Take in what all ranks have seen. One may have no value of a metric, for which torchmetrics would wait."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        own = {name: _to(metric.metric_state, "cpu") for name, metric in self._metrics().items()}
+        of_ranks: list[dict[str, dict[str, Any]]] = [{}] * distributed.get_world_size()
+        distributed.all_gather_object(of_ranks, own)
+        device: Any = next(iter(self.distributions.values())).device
+        for name in dict.fromkeys(name for states in of_ranks for name in states):
+            if name not in self._metrics():
+                self.means[name] = MeanMetric(**_GATHERED).to(device)
+            metric = self._metrics()[name]
+            metric.reset()
+            for states in of_ranks:
+                if name in states:
+                    metric.merge_state(_to(states[name], device))
+
+
+def _to(state: Mapping[str, Any], device: Any) -> dict[str, Any]:
+    """The state of a metric on another device: tensors, and lists of them."""
+    return {
+        name: [part.to(device) for part in value] if isinstance(value, list) else value.to(device)
+        for name, value in state.items()
+    }
 
 
 class _GivenFeatures(nn.Module):

@@ -89,7 +89,8 @@ class CycleGAN(ManualTask):
         self, content: Tensor, style: Tensor, stylized: Tensor, destylized: Tensor
     ) -> tuple[Tensor, Logs]:
         """The objective of both discriminators, and what there is to log."""
-        shown, inverse_shown = self.stylized_pool(stylized), self.destylized_pool(destylized)
+        random = self.common_random.get("cpu")
+        shown, inverse_shown = self.stylized_pool(stylized, random), self.destylized_pool(destylized, random)
         logits = self.discriminator(style), self.discriminator(shown)
         loss = self.adversarial_loss.discriminator(*logits)
         inverse = self.adversarial_loss.discriminator(

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from scumble.tasks.ranks import gather, own_rank
+
 
 class ImagePool(nn.Module):
     """Shows the discriminator older images of the generator as well as the newest.
@@ -10,13 +12,15 @@ class ImagePool(nn.Module):
     While the pool is not full, an image is stored and returned. Then, with a probability of one half, an image takes
     the place of a random stored one, which is returned instead of it.
 
-    The stored images are buffers, so checkpoints hold them and all ranks of DDP share those of rank 0, with which a
-    resumed run starts; the choices are drawn from torch's default generator. ``size=0`` returns images as they are.
+    The stored images are buffers, so checkpoints hold them. All ranks see the images of each other and keep the pool
+    that one process would have. The choices are drawn from torch's default generator, or from ``random``, which ranks
+    must have in common. ``size=0`` returns images as they are.
 
     Source: Shrivastava et al. 2017, section 2.3, https://arxiv.org/abs/1612.07828; Zhu et al. 2017, section 4,
     https://arxiv.org/abs/1703.10593 (``size=50``).
     """
 
+    same_on_all_ranks = True
     stored: Tensor
     images: Tensor
 
@@ -27,7 +31,7 @@ class ImagePool(nn.Module):
         self.register_buffer("images", torch.zeros(size, 3, image_size, image_size))
         self.register_buffer("stored", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, random: torch.Generator | None = None) -> Tensor:
         """Images to show in the place of these; (B, 3, image_size, image_size) to the same, without a gradient."""
         if images.shape[1:] != self.images.shape[1:]:
             sides = "x".join(map(str, images.shape[1:]))
@@ -36,9 +40,13 @@ class ImagePool(nn.Module):
                 "set task.image_size to data.image_size"
             )
         size, stored = len(self.images), int(self.stored)
-        shown = images.detach().clone()
-        for index, image in enumerate(images.detach() if size else ()):
-            exchange, place = float(torch.rand(())) < 0.5, int(torch.randint(size, ()))
+        if not size:
+            return images.detach()
+        everyone = gather(images.detach()).flatten(0, 1)
+        shown = everyone.clone()
+        for index, image in enumerate(everyone):
+            exchange = float(torch.rand((), generator=random)) < 0.5
+            place = int(torch.randint(size, (), generator=random))
             if stored < size:
                 self.images[stored] = image
                 stored += 1
@@ -46,4 +54,4 @@ class ImagePool(nn.Module):
                 shown[index] = self.images[place]
                 self.images[place] = image
         self.stored.fill_(stored)
-        return shown
+        return shown[own_rank() * len(images) :][: len(images)]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from scumble.schedules import Schedule, as_schedule, constant
+from scumble.tasks.ranks import average, gather, own_rank, share, world_size
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 Logs = dict[str, Tensor | float]
@@ -39,6 +40,9 @@ class ManualTask(L.LightningModule):
     ``gradient_clip_norm``; ``accumulate`` steps make one update of the weights. An update whose gradient is not finite
     is skipped and counted; more than ``skip_limit`` of them end the run. Every ``gradient_shares_interval`` steps (0:
     never) a task may log how much each of its terms moves a network, see :meth:`gradient_shares`.
+
+    With several processes a step is the batch of all of them. Each accumulates gradients of its own, and they are
+    averaged once for each update; after every step all have the buffers of the first.
     """
 
     def __init__(
@@ -67,7 +71,9 @@ class ManualTask(L.LightningModule):
         self.skip_limit, self.skipped_updates = skip_limit, 0
         self.gradient_shares_interval = gradient_shares_interval
         self._settings: dict[str, list[dict[str, Any]]] = {}  # of each optimizer's groups, as the config says
-        self._restored_gradients: dict[str, Tensor] = {}
+        self._restored_gradients: list[dict[str, Tensor]] = []  # of each rank
+        # With several ranks: random streams that they have in common, by the type of the device.
+        self.common_random: dict[str, torch.Generator] = {}
 
     def configure_optimizers(self) -> list[Optimizer]:
         optimizers = {name: make(self.trained_by(name)) for name, make in self.optimizer_factories.items()}
@@ -99,6 +105,7 @@ class ManualTask(L.LightningModule):
         if turn % self.accumulate:
             return {}
         optimizer = self._at_learning_rate(name)
+        average(parameter.grad for parameter in self.trained_by(name) if parameter.grad is not None)
         norm = self._clip_gradient(name)
         if norm.isfinite():  # the same on all ranks, since gradients are averaged before
             optimizer.step()
@@ -124,8 +131,10 @@ class ManualTask(L.LightningModule):
         parameters = [parameter for parameter in self.trained_by(name) if parameter.requires_grad]
         norms = {}
         for term, value in terms.items():
-            gradients = torch.autograd.grad(weights[term] * value, parameters, retain_graph=True, allow_unused=True)
-            norms[term] = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
+            found = torch.autograd.grad(weights[term] * value, parameters, retain_graph=True, allow_unused=True)
+            gradients = [gradient.clone() for gradient in found if gradient is not None]
+            average(gradients)
+            norms[term] = nn.utils.get_total_norm(gradients)
         total = torch.stack(list(norms.values())).sum()
         return {f"gradient_share/{term}": norm / total for term, norm in norms.items()}
 
@@ -150,6 +159,7 @@ class ManualTask(L.LightningModule):
                     "learning rate, or look for a loss weight that is too large"
                 )
             self.manual_backward(loss)
+            average(parameter.grad for parameter in self.trained_by(name) if parameter.grad is not None)
             logs.setdefault(f"{name}_gradient_norm", self._clip_gradient(name))
             return float(loss.detach())
 
@@ -183,39 +193,71 @@ class ManualTask(L.LightningModule):
         limit = math.inf if self.gradient_clip_norm is None else self.gradient_clip_norm
         return nn.utils.clip_grad_norm_(self.trained_by(name), limit)
 
+    def noise(self, count: int, *shape: int) -> Tensor:
+        """Standard normal noise (count, *shape) for this rank's part of the batch.
+
+        The ranks draw together what one process would draw for the batch of all of them.
+        """
+        common = self.common_random.get(self.device.type)
+        everyone = torch.randn(world_size() * count, *shape, device=self.device, generator=common)
+        return everyone[own_rank() * count :][:count]
+
     def finish_step(self, logs: Mapping[str, Tensor | float], progress: Iterable[str] = ()) -> None:
         """Log under ``train/`` and count the step. The last line of every ``training_step``."""
         self.optimizers()[0].step()  # type: ignore[index]
+        self._share_buffers()
         if self.global_step % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
-        shown, values = set(progress), {}
+        shown = set(progress)
         logs = {**logs, "skipped_updates": float(self.skipped_updates)}
         norms = [logs.get(f"{name}_gradient_norm") for name in ("generator", "discriminator")]
         if norms[0] is not None and norms[1] is not None:
             logs["gradient_norm_ratio"] = norms[0] / norms[1]
-        for name, value in logs.items():
-            mean = self.trainer.strategy.reduce(torch.as_tensor(value, device=self.device), reduce_op="mean")
+        means = torch.stack(
+            [torch.as_tensor(value, dtype=torch.float32, device=self.device) for value in logs.values()]
+        )
+        average([means])
+        for name, mean in zip(logs, means, strict=True):
             self.log(f"train/{name}", mean, prog_bar=name in shown, logger=False)  # for callbacks and the bar
-            values[f"train/{name}"] = float(mean)
         # Lightning would repeat the last value of what was not computed at this step.
+        values = {f"train/{name}": float(mean) for name, mean in zip(logs, means, strict=True)}
         for logger in self.loggers:
             logger.log_metrics(values, step=self.global_step)
 
+    def _share_buffers(self) -> None:
+        """Give all ranks the buffers of the first, but for those that are computed alike on all."""
+        if world_size() == 1:
+            return
+        modules = [module for module in self.modules() if not getattr(module, "same_on_all_ranks", False)]
+        share(buffer for module in modules for buffer in module.buffers(recurse=False))
+
+    def number_of_validation_batch(self, batch_idx: int) -> int:
+        """The number of a batch of this rank among those of all ranks."""
+        return batch_idx * self.trainer.world_size + self.global_rank
+
     def log_validation(self, metrics: Mapping[str, Tensor], batch_size: int) -> None:
         """Log the means of the validation set under ``val/``, at the number of finished steps."""
+        ranks = self.trainer.world_size
         for name, value in metrics.items():
-            self.log(f"val/{name}", value, batch_size=batch_size, sync_dist=self.trainer.world_size > 1)
+            # Lightning rounds the mean of the ranks' counts down, so each has to be a multiple of their number.
+            self.log(f"val/{name}", value, batch_size=ranks * batch_size, sync_dist=ranks > 1)
         self.log("step", float(self.global_step), batch_size=batch_size)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """In the middle of an accumulation the gradients are state as well."""
+        """In the middle of an accumulation the gradients are state as well, those of every rank."""
         checkpoint["skipped_updates"] = self.skipped_updates
-        gradients = {name: value.grad for name, value in self.named_parameters() if value.grad is not None}
+        gradients = {
+            name: gather(parameter.grad).cpu()
+            for name, parameter in self.named_parameters()
+            if parameter.grad is not None
+        }
         if gradients:
-            checkpoint["gradients"] = gradients
+            checkpoint["gradients"] = [
+                {name: of_ranks[rank].clone() for name, of_ranks in gradients.items()} for rank in range(world_size())
+            ]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._restored_gradients = checkpoint.get("gradients", {})
+        self._restored_gradients = checkpoint.get("gradients", [])
         self.skipped_updates = checkpoint.get("skipped_updates", 0)
 
     def on_validation_model_zero_grad(self) -> None:
@@ -230,9 +272,13 @@ class ManualTask(L.LightningModule):
         for name, groups in self._settings.items():
             for group, settings in zip(self.optimizer(name).param_groups, groups, strict=True):
                 group |= settings
+        restored, self._restored_gradients = self._restored_gradients, []
         parameters = dict(self.named_parameters())
-        for name, gradient in self._restored_gradients.items():
-            parameters[name].grad = gradient.to(self.device)
+        for name in restored[0] if restored else ():
+            of_ranks = [gradients[name] for gradients in restored]
+            # Another number of ranks shares the sum so far: its mean over the ranks counts.
+            own = of_ranks[own_rank()] if len(of_ranks) == world_size() else torch.stack(of_ranks).mean(dim=0)
+            parameters[name].grad = own.to(self.device)
 
 
 def weigh(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> tuple[Tensor, Logs]:

@@ -66,7 +66,7 @@ class NoiseToImage(AdversarialTask):
         logs: Logs = {}
 
         # Both phases share one forward of the generator.
-        noise = torch.randn(len(images), *self.generator.noise_shape(*images.shape[-2:]), device=self.device)
+        noise = self.noise(len(images), *self.generator.noise_shape(*images.shape[-2:]))
         with torch.set_grad_enabled(self.is_generators_turn):
             generated = self.generator(noise, labels)
 
@@ -115,7 +115,8 @@ class NoiseToImage(AdversarialTask):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         images = batch["image"]
         height, width = images.shape[-2:]
-        generated = self.sample(len(images), height, width, self.labels_of(batch), draw=1 + batch_idx)
+        draw = 1 + self.number_of_validation_batch(batch_idx)
+        generated = self.sample(len(images), height, width, self.labels_of(batch), draw)
         metrics = {"energy_distance": energy_distance(generated, images)}
         if self.perceptual_encoder is not None:
             moments = style_targets(self.features, images, channel_moments)

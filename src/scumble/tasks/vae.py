@@ -48,7 +48,7 @@ class VAE(ManualTask):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         images = batch["image"]
         weights = self.loss_weights.at(self.global_step)
-        noise = torch.randn(len(images), self.autoencoder.latent, device=self.device)
+        noise = self.noise(len(images), self.autoencoder.latent)
         loss, logs = self.weigh("autoencoder", self.losses(images, noise, weights), weights)
         logs |= self.update("autoencoder", loss)
         self.finish_step(logs, progress=weights)
@@ -76,7 +76,8 @@ class VAE(ManualTask):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         images = batch["image"]
-        terms = self.losses(images, self.fixed_noise(len(images), draw=1 + batch_idx), dict.fromkeys(self.terms, 1.0))
+        noise = self.fixed_noise(len(images), draw=1 + self.number_of_validation_batch(batch_idx))
+        terms = self.losses(images, noise, dict.fromkeys(self.terms, 1.0))
         metrics = {
             "elbo": -terms["reconstruction"] - terms["kl"],
             **terms,
