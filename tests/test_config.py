@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from scumble.config import (
     instantiate_untrusted,
     targets,
 )
-from scumble.hydra_app import with_saved_overrides
+from scumble.hydra_app import with_quoted_folder, with_saved_overrides
 from scumble.losses.adversarial import Hinge
 from scumble.networks.perceptual_encoders import VGG
 
@@ -208,3 +209,18 @@ def test_a_run_folder_cannot_configure_hydra_itself_or_trust_itself(override: st
 
 def test_the_config_folder_is_there():
     assert (CONFIG_FOLDER / "train.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("run_dir=sweep/loss_weights.style=1,task.accumulate=2", "sweep/loss_weights.style=1,task.accumulate=2"),
+        ("run_dir=my runs/it's {one}", "my runs/it's {one}"),
+        ("run_dir='sweep/steps=5'", "sweep/steps=5"),
+        ("run_dir=${name}", "test"),
+    ],
+)
+def test_a_run_folder_is_taken_as_it_is_written(given: str, taken: str):
+    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        config = hydra.compose("train", with_quoted_folder(["name=test", given]))
+    assert config.run_dir == taken

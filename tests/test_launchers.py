@@ -5,16 +5,14 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-import hydra
 import joblib
 import pytest
 from joblib.externals.loky import get_reusable_executor
-from omegaconf import DictConfig
 from runs import TINY, make_images, scumble
 
-import scumble.hydra_app
 from scumble.checkpoint import list_checkpoints
 from scumble.config import CONFIG_FOLDER, instantiate
+from scumble.hydra_app import compose_run
 from scumble.sweep import runs_of
 from scumble.workers import prepare_worker, runs_at_a_time, shares_of, visible_gpus
 
@@ -22,25 +20,20 @@ LAUNCHERS = sorted(path.stem for path in (CONFIG_FOLDER / "hydra" / "launcher").
 OF_WORKSTATIONS = {"workstation": "hydra_joblib_launcher", "ray_workstation": "hydra_ray_launcher"}
 
 
-def compose(*overrides: str) -> DictConfig:
-    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return hydra.compose("train", list(overrides), return_hydra_config=True)
-
-
 @pytest.mark.parametrize("launcher", OF_WORKSTATIONS)
 def test_a_launcher_extends_its_plugins_own(launcher: str) -> None:
     assert launcher in LAUNCHERS
     if find_spec(f"hydra_plugins.{OF_WORKSTATIONS[launcher]}") is None:
         pytest.skip("its plugin is an extra, which is not installed")
-    composed = compose(f"hydra/launcher={launcher}", "threads=1").hydra.launcher
+    composed = compose_run([f"hydra/launcher={launcher}", "threads=1"]).hydra.launcher
     assert type(instantiate(composed)).__module__.startswith(f"hydra_plugins.{OF_WORKSTATIONS[launcher]}")
 
 
 def test_a_workstation_trains_as_many_runs_as_it_has_cores_for() -> None:
     for threads in (1, 2, 1000):
-        jobs = compose("hydra/launcher=workstation", f"threads={threads}").hydra.launcher.n_jobs
+        jobs = compose_run(["hydra/launcher=workstation", f"threads={threads}"]).hydra.launcher.n_jobs
         assert jobs == max(1, joblib.cpu_count() // threads)
-    assert compose("hydra/launcher=workstation", "hydra.launcher.n_jobs=7").hydra.launcher.n_jobs == 7
+    assert compose_run(["hydra/launcher=workstation", "hydra.launcher.n_jobs=7"]).hydra.launcher.n_jobs == 7
 
 
 @pytest.mark.parametrize(("visible", "devices", "runs"), [("0,1,2", 1, 3), ("a,b,c", 2, 1), ("0,1", -1, 1), ("", 1, 1)])
@@ -48,7 +41,7 @@ def test_a_workstation_trains_as_many_runs_as_it_has_gpus_for(
     monkeypatch: pytest.MonkeyPatch, visible: str, devices: int, runs: int
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    launcher = compose("hydra/launcher=workstation", "trainer=gpu", f"trainer.devices={devices}").hydra.launcher
+    launcher = compose_run(["hydra/launcher=workstation", "trainer=gpu", f"trainer.devices={devices}"]).hydra.launcher
     assert launcher.n_jobs == runs
     assert runs_at_a_time(1, "gpu", "auto") == 1
 

@@ -181,7 +181,7 @@ def test_command_runs(command: Command, placeholder: Callable[[str], str], folde
     arguments = [re.sub(r"[A-Z][A-Z_]+", lambda match: placeholder(match[0]), argument) for argument in arguments]
     trials = 2 if is_train(arguments) else 3  # a search that goes on has one more
     arguments = [re.sub(r"^(hydra\.sweeper\.n_trials)=\d+$", rf"\1={trials}", argument) for argument in arguments]
-    if is_train(arguments):
+    if is_train(arguments) or arguments[:2] == ["sweep", "plan"]:
         arguments = tiny(arguments, cwd)
         if set(arguments) & set(NEEDS_A_CLUSTER) and not torch.cuda.is_available():
             arguments += ["--cfg", "job"]

@@ -105,6 +105,20 @@ def test_a_run_that_fails_does_not_stop_a_sweep(folders: Path, tmp_path: Path) -
     assert list(list_checkpoints(tmp_path / "sweep" / "task.accumulate=1")) == [2]
 
 
+def test_a_sweep_names_all_runs_that_cannot_be_composed_and_starts_none(folders: Path, tmp_path: Path) -> None:
+    sweep = ["generator=adain,transformer", "loss_weights.style=1,2,3", "discriminator=patch,none", "-m"]
+    own = [word for word in TINY if not word.startswith(("generator", "discriminator"))]
+    result = scumble_here("train", *own, *data(folders), *sweep, "hydra.sweep.dir=sweep", cwd=tmp_path, check=False)
+    assert result.returncode == 1
+    assert "generator=transformer" in result.stderr
+    assert "residual_attention" in result.stderr, "what is accepted"
+    assert "  discriminator=none,generator=adain,loss_weights.style=1\n" in result.stderr
+    assert "discriminator=patch,generator=adain" not in result.stderr
+    assert "loss_weights.style=2" not in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "sweep").exists()
+
+
 MISTAKES = {
     "misspelt key": (["stepps=3"], "stepps"),
     "misspelt loss term": (["loss_weights.stile=3"], "stile"),
@@ -118,6 +132,7 @@ MISTAKES = {
     "missing weights": (["perceptual_encoder=vgg19", "~perceptual_encoder.weights"], "perceptual_encoder.weights"),
     "too few checkpoints": (["callbacks.checkpoints.keep=1"], "keep of at least 2"),
     "unknown precision": (["trainer.precision=16-mixed"], "16-mixed"),
+    "unknown way to resume": (["resume=yes"], "accepted: true, false, failed"),
 }
 
 

@@ -47,7 +47,7 @@ def check_resume(arguments: Sequence[str]) -> None:
 
 
 def sweep(arguments: Sequence[str]) -> None:
-    """look at a sweep, or train what is not done of it (status SWEEP_DIR, resume SWEEP_DIR)"""
+    """plan a sweep, look at it, or go on with it (plan key=value ..., status, resume or retry SWEEP_DIR)"""
     from scumble.sweep import main
 
     main(arguments)

@@ -3,18 +3,21 @@
 import itertools
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import Any, TypeVar
 
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import InstantiationException, OverrideParseException
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -28,6 +31,8 @@ from scumble.workers import prepare_worker, runs_at_a_time
 log = logging.getLogger(__name__)
 Input = TypeVar("Input")
 
+MULTIRUN = ("-m", "--multirun")
+
 OmegaConf.register_new_resolver("runs_at_a_time", runs_at_a_time, replace=True)
 
 # These are about the user's input and say how to mend it, so they end in one line; SCUMBLE_TRACEBACK=1 shows more.
@@ -37,7 +42,9 @@ USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException, 
 def train(arguments: Sequence[str]) -> None:
     """Compose ``conf/train.yaml`` with the overrides and train."""
     # Hydra's parser takes overrides in one piece only; users write -m anywhere.
-    arguments = sorted(with_saved_overrides(arguments), key=lambda argument: argument not in ("-m", "--multirun"))
+    arguments = sorted(with_saved_overrides(arguments), key=lambda argument: argument not in MULTIRUN)
+    arguments = with_quoted_folder(arguments)
+    check_grid(arguments)
     sys.argv = ["scumble train", *arguments, *naming_of_sweep(arguments)]
     hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="train")(_train)()
 
@@ -55,7 +62,7 @@ def _train(config: DictConfig) -> Any:
 def evaluate(arguments: Sequence[str]) -> None:
     """Compose ``conf/evaluate.yaml`` with the overrides and measure a run."""
     # What is given for data changes the run's own data config, whose keys this config does not know.
-    added = [f"+{word}" if word.startswith("data.") else word for word in arguments]
+    added = [f"+{word}" if word.startswith("data.") else word for word in with_quoted_folder(arguments)]
     sys.argv = ["scumble evaluate", *added]
     hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="evaluate")(_evaluate)()
 
@@ -84,23 +91,37 @@ def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
     return [*arguments, *kept]  # after the given ones, since Hydra's parser wants flags before all overrides
 
 
+def with_quoted_folder(arguments: Sequence[str]) -> list[str]:
+    """The arguments with ``run_dir`` in quotes: the folder of a run of a sweep has characters of Hydra's grammar."""
+    key, is_plain = "run_dir=", re.compile(r"run_dir=[^'\"]")
+    return [key + quoted(word.removeprefix(key)) if is_plain.match(word) else word for word in arguments]
+
+
 def naming_of_sweep(arguments: Sequence[str]) -> list[str]:
     """An override for Hydra, so that the runs of a sweep are named by what changes between them alone."""
-    if not {"-m", "--multirun"} & set(arguments):
+    if not set(MULTIRUN) & set(arguments):
         return []
     try:
-        overrides = OverridesParser.create().parse_overrides([word for word in arguments if not word.startswith("-")])
-    except OverrideParseException:
+        overrides = parse([word for word in arguments if not word.startswith("-")])
+    except ValueError:
         return []  # Hydra says what is wrong
     same = sorted({override.key_or_group for override in overrides if not override.is_sweep_override()})
     quoted = ",".join(f"'{key}'" for key in same)
     return [f"hydra.job.config.override_dirname.exclude_keys=[{quoted}]"]
 
 
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """The overrides, taken apart. Raises: ValueError for one that is none."""
+    try:
+        return list(OverridesParser.create().parse_overrides(list(overrides)))
+    except OverrideParseException as error:
+        raise ValueError(str(error)) from error
+
+
 def runs_of_grid(overrides: Sequence[str]) -> list[list[str]]:
     """The overrides of each run of a grid, without ``resume``; none if a value is drawn by a sampler."""
     choices = []
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    for override in parse(overrides):
         key = override.get_key_element()
         if override.is_sweep_override() and not override.is_discrete_sweep():
             return []
@@ -120,6 +141,64 @@ def keys_of_sweep(overrides: Sequence[str]) -> list[str]:
     return [override.key_or_group for override in parsed if override.is_sweep_override()]
 
 
+def compose_run(words: Sequence[str]) -> DictConfig:
+    """The config of one run by its overrides, with Hydra's own part.
+
+    Raises: HydraException or OmegaConfBaseException if there is no such config.
+    """
+    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return hydra.compose("train", list(words), return_hydra_config=True)
+
+
+def check_grid(arguments: Sequence[str]) -> None:
+    """End before a sweep starts anything if some of its runs cannot be composed, and name all of them.
+
+    Every choice of a group is looked at, and of a value that is swept the first: the others have the same key.
+    """
+    flags = {argument for argument in arguments if argument.startswith("-")}
+    if not flags or flags - set(MULTIRUN):
+        return  # no sweep, or a question to Hydra
+    try:
+        sweep = parse([word for word in arguments if word not in MULTIRUN])
+    except ValueError:
+        return  # Hydra says what is wrong
+    found = {}
+    for words in runs_of_grid([_first_value(override) for override in sweep]):
+        try:
+            compose_run(words)
+        except (HydraException, OmegaConfBaseException) as error:
+            found[what_changed(words, sweep)] = message_of(error)
+    if found:
+        sys.exit(f"scumble: the sweep was not started, it has runs that cannot be composed.\n{by_message(found)}")
+
+
+def what_changed(words: Sequence[str], sweep: Sequence[Override]) -> str:
+    """What is different in one run of a sweep, by the overrides of both: the name of its folder."""
+    swept = {override.get_key_element() for override in sweep if override.is_sweep_override()}
+    return ",".join(sorted(word for word in words if word.split("=", 1)[0] in swept))
+
+
+def by_message(errors: Mapping[str, str]) -> str:
+    """The names of runs below what is wrong with them, which is said once for all of them."""
+    names: dict[str, list[str]] = {}
+    for name, message in errors.items():
+        names.setdefault(message, []).append(name)
+    return "\n".join(f"{message}\n{indent(chr(10).join(runs), '  ')}" for message, runs in names.items())
+
+
+def quoted(value: object) -> str:
+    """A value for an override that Hydra takes as it is, whatever characters it has."""
+    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _first_value(override: Override) -> str:
+    """The override, with one value if it sweeps a value; the choices of a group differ in their keys."""
+    if override.is_discrete_sweep() and not (CONFIG_FOLDER / override.key_or_group).is_dir():
+        return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
+    return str(override.input_line)
+
+
 def _key(override: str) -> str:
     return override.split("=", 1)[0].lstrip("+~")
 
@@ -133,7 +212,7 @@ def ending_in_one_line(function: Callable[[Input], Any]) -> Callable[[Input], An
         except USER_ERRORS as error:
             if os.environ.get("SCUMBLE_TRACEBACK"):
                 raise
-            sys.exit(f"scumble: {_message(error)}")
+            sys.exit(f"scumble: {message_of(error)}")
 
     return wrapped
 
@@ -143,21 +222,23 @@ def _going_on(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], A
 
     def wrapped(config: DictConfig) -> Any:
         kept = Path(HydraConfig.get().runtime.output_dir) / ERROR_FILE
-        kept.unlink(missing_ok=True)
         try:
-            return function(config)
+            metrics = function(config)
         except Exception as error:
             with atomic_write(kept) as file:
-                file.write(f"{_message(error)}\n\n{traceback.format_exc()}".encode())
-            log.error("This run failed: %s", _message(error))
+                file.write(f"{message_of(error)}\n\n{traceback.format_exc()}".encode())
+            log.error("This run failed: %s", message_of(error))
             return {}
+        kept.unlink(missing_ok=True)
+        return metrics
 
     return wrapped
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """What a user should read of an error; Hydra wraps those of what it makes."""
-    return str((isinstance(error, InstantiationException) and error.__cause__) or error) or type(error).__name__
+    message = str((isinstance(error, InstantiationException) and error.__cause__) or error) or type(error).__name__
+    return message.split("\nConfig search path:")[0]
 
 
 class SweepSummary(Callback):

@@ -31,10 +31,15 @@ class State(StrEnum):
     PREEMPTED = "preempted"
 
 
-class Status(NamedTuple):
-    """What a run folder says of its run: ``key`` is the hash of its config, ``step`` that of its newest checkpoint.
+# What is not trained again with the same config.
+FINISHED = (State.DONE, State.STOPPED)
 
-    ``reason`` is what the monitor said that stopped it.
+
+class Status(NamedTuple):
+    """What a run folder says of its run.
+
+    ``key`` is the hash of its config, ``step`` that of its newest checkpoint, ``steps`` its length (0 if not known),
+    ``reason`` what the monitor said that stopped it.
     """
 
     state: State
@@ -43,12 +48,16 @@ class Status(NamedTuple):
     metrics: dict[str, float]
     host: str
     process: int
+    steps: int = 0
     reason: str = ""
 
 
 def run_key(config: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits that two resolved configs share only if they ask for the same run, in any folder."""
-    return config_hash(in_any_folder(config))
+    """Twelve hexadecimal digits that two resolved configs share only if they ask for the same run, in any folder.
+
+    Where it is logged does not matter: a run that was resumed alone is in another group of W&B than in its sweep.
+    """
+    return config_hash({name: value for name, value in in_any_folder(config).items() if name != "logger"})
 
 
 def record(
@@ -59,10 +68,24 @@ def record(
     metrics: Mapping[str, float] | None = None,
     reason: str = "",
 ) -> None:
-    """Write the state of a run into its folder; ``step`` is that of its newest checkpoint."""
-    status = Status(state, run_key(config), step, dict(metrics or {}), socket.gethostname(), os.getpid(), reason)
+    """Write the state of a run into its folder; ``step`` is that of its newest checkpoint.
+
+    The error of an earlier attempt is gone with any state but failed.
+    """
+    status = Status(
+        state,
+        run_key(config),
+        step,
+        dict(metrics or {}),
+        socket.gethostname(),
+        os.getpid(),
+        config.get("steps", 0),
+        reason,
+    )
     with atomic_write(Path(run_dir) / STATUS_FILE) as file:
         file.write(json.dumps(status._asdict(), indent=2).encode())
+    if state != State.FAILED:
+        (Path(run_dir) / ERROR_FILE).unlink(missing_ok=True)
 
 
 def read_status(run_dir: str | Path) -> Status | None:
@@ -88,13 +111,32 @@ def is_done(run_dir: str | Path, config: Mapping[str, Any], step: int = 0) -> St
     status = read_status(run_dir)
     if status is None or (status.key, status.step) != (run_key(config), step):
         return None
-    return status if status.state in (State.DONE, State.STOPPED) else None
+    return status if status.state in FINISHED else None
+
+
+def state_of(run_dir: str | Path) -> State:
+    """Where a run stands; one whose last attempt ended in an error before it could train failed as well."""
+    status = read_status(run_dir)
+    if read_error(run_dir) and (status is None or status.state not in FINISHED):
+        return State.FAILED
+    return status.state if status else State.PENDING
 
 
 def read_error(run_dir: str | Path) -> str:
-    """What went wrong with a run of a sweep, in one line; empty if nothing did."""
-    kept = Path(run_dir) / ERROR_FILE
-    return kept.read_text().split("\n", 1)[0] if kept.is_file() else ""
+    """The first line of what went wrong in the last attempt of a run of a sweep; empty if nothing did."""
+    try:
+        return (Path(run_dir) / ERROR_FILE).read_text().split("\n", 1)[0]
+    except FileNotFoundError:
+        return ""
+
+
+def is_trained_elsewhere(run_dir: str | Path) -> Status | None:
+    """The status of a run that another process on this machine is training now."""
+    status = read_status(run_dir)
+    own_host = status is not None and status.host == socket.gethostname()
+    if status is None or status.state != State.RUNNING or not own_host or status.process == os.getpid():
+        return None
+    return status
 
 
 def _is_alive(process: int) -> bool:

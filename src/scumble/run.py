@@ -37,7 +37,7 @@ from scumble.checkpoint import (
 from scumble.config import check_trust, instantiate, instantiate_untrusted
 from scumble.data.module import EndlessData
 from scumble.files import atomic_write
-from scumble.ledger import State, is_done, record
+from scumble.ledger import STATUS_FILE, State, is_done, is_trained_elsewhere, record, state_of
 from scumble.metrics.images import HasResults, ImageMetrics
 from scumble.resume import check_resumable
 
@@ -54,20 +54,21 @@ def train(config: DictConfig) -> dict[str, float]:
     """Train the run that a composed config describes, and return its last metrics.
 
     Everything of the run goes to ``config.run_dir``. With ``config.resume`` it goes on from the newest readable
-    checkpoint there, and starts from nothing if there is none; a run that is done is left as it is.
+    checkpoint there, and starts from nothing if there is none; a run that is done is left as it is, and with
+    ``resume=failed`` any run that did not fail.
     """
     plain = resolve(config)
     run_dir = Path(plain["run_dir"])
+    check(plain)
     if plain["resume"]:
         check_trust(plain, plain["trust"])  # part of the overrides was read from the run folder
-    if str(plain["trainer"].get("precision", "32-true")).startswith("16"):
-        raise ValueError(
-            f"trainer.precision={plain['trainer']['precision']} shares one loss scale among all optimizers, "
-            "which breaks alternating optimization; accepted: 32-true, bf16-mixed"
-        )
+    if plain["resume"] == "failed" and not _failed(run_dir):
+        log.info("Left as it is: %s", run_dir)
+        return {}
     if plain["resume"] and (done := is_done(run_dir, plain, _newest_step(run_dir))):
         log.info("%s already: %s", done.state.capitalize(), run_dir)
         return done.metrics
+    _refuse_a_second_process(run_dir)
     checkpoint = prepare_run_folder(run_dir, plain)
     _record(run_dir, State.RUNNING, plain, _newest_step(run_dir))
     try:
@@ -81,6 +82,17 @@ def train(config: DictConfig) -> dict[str, float]:
         raise
     _record(run_dir, State.STOPPED if stopped else State.DONE, plain, _newest_step(run_dir), metrics, stopped)
     return metrics
+
+
+def check(config: dict[str, Any]) -> None:
+    """Raise ValueError for what no run can be trained with, whatever its task."""
+    if config["resume"] not in (True, False, "failed"):
+        raise ValueError(f"resume is {config['resume']!r}; accepted: true, false, failed")
+    if str(config["trainer"].get("precision", "32-true")).startswith("16"):
+        raise ValueError(
+            f"trainer.precision={config['trainer']['precision']} shares one loss scale among all optimizers, "
+            "which breaks alternating optimization; accepted: 32-true, bf16-mixed"
+        )
 
 
 def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) -> tuple[dict[str, float], str]:
@@ -188,6 +200,16 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     return to_plain(config)
 
 
+def planned(config: DictConfig, run_dir: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config of a run that is not there yet as plain data, and that of its launcher, of what Hydra composed."""
+    HydraConfig.instance().set_config(config)
+    launcher = to_plain(config.hydra.launcher)
+    with open_dict(config):
+        del config["hydra"]
+        config.run_dir = run_dir
+    return to_plain(config), launcher
+
+
 def to_plain(config: DictConfig) -> dict[str, Any]:
     """A config as plain data, all interpolations resolved.
 
@@ -257,6 +279,21 @@ def _experiment() -> str:
 
 
 _record = rank_zero_only(record)
+
+
+@rank_zero_only
+def _refuse_a_second_process(run_dir: Path) -> None:
+    if other := is_trained_elsewhere(run_dir):
+        raise ValueError(
+            f"{run_dir} is being trained by process {other.process}; wait for it, or end it. (If that process is "
+            f"another program, which has got the number of a run that was killed, remove {run_dir / STATUS_FILE}.)"
+        )
+
+
+def _failed(run_dir: Path) -> bool:
+    """Whether a run failed; further ranks also go on with one that the first of them has just started again."""
+    going_on = (State.FAILED,) if getattr(rank_zero_only, "rank", 0) == 0 else (State.FAILED, State.RUNNING)
+    return state_of(run_dir) in going_on
 
 
 def _newest_step(run_dir: Path) -> int:

@@ -7,5 +7,16 @@ from scumble.callbacks.picture_grid import PictureGrid
 from scumble.callbacks.preemption import Preemption
 from scumble.callbacks.progress import StepProgressBar
 from scumble.callbacks.report import Report
+from scumble.callbacks.stopwatch import Stopwatch
 
-__all__ = ["Checkpoints", "Metrics", "Monitor", "Monitors", "PictureGrid", "Preemption", "Report", "StepProgressBar"]
+__all__ = [
+    "Checkpoints",
+    "Metrics",
+    "Monitor",
+    "Monitors",
+    "PictureGrid",
+    "Preemption",
+    "Report",
+    "StepProgressBar",
+    "Stopwatch",
+]
