@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import nn
 
@@ -151,9 +152,12 @@ def load_task(model: str | Path | Checkpoint, trust: Sequence[str] = ()) -> Any:
 def load_generator(model: str | Path | Checkpoint, trust: Sequence[str] = ()) -> nn.Module:
     """The generator of a style-transfer run or checkpoint, averaged over training if the run keeps an average.
 
-    The rest of the task (discriminator, perceptual encoder) is not made, so its files are not needed.
+    The rest of the task (discriminator, perceptual encoder) is not made, so its files are not needed. A YAML file is a
+    generator without a run: its config, as in ``conf/generator``, which names its weight files.
     Raises: as :func:`load_task`.
     """
+    if not isinstance(model, Checkpoint) and Path(model).suffix in (".yaml", ".yml"):
+        return _generator_of_config(Path(model), trust)
     checkpoint = find_checkpoint(model)
     path, task, state = checkpoint.path, checkpoint.config["task"], checkpoint.content["state_dict"]
     name = next((name for name in ("generator_ema", "generator") if any(k.startswith(f"{name}.") for k in state)), None)
@@ -164,6 +168,21 @@ def load_generator(model: str | Path | Checkpoint, trust: Sequence[str] = ()) ->
         raise CheckpointError(f"{path}: its generator makes images from noise, and takes no photograph to stylize")
     prefix = f"{name}."
     _load_weights(generator, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, path)
+    return generator.eval().requires_grad_(False)
+
+
+def _generator_of_config(path: Path, trust: Sequence[str]) -> nn.Module:
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path}: no config of a generator ({error})") from error
+    if not isinstance(config, dict) or "_target_" not in config:
+        raise CheckpointError(
+            f"{path}: no config of a generator: it must have a key _target_, and what that class takes"
+        )
+    generator = instantiate_untrusted(config, trust)
+    if not isinstance(generator, nn.Module):
+        raise CheckpointError(f"{path}: {config['_target_']} is no network; name a generator of stylized images")
     return generator.eval().requires_grad_(False)
 
 

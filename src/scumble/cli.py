@@ -19,10 +19,20 @@ def train(arguments: Sequence[str]) -> None:
 
 
 def evaluate(arguments: Sequence[str]) -> None:
-    """measure a trained run on images that it never saw (a Hydra application: run_dir=RUN key=value ...)"""
-    from scumble.hydra_app import evaluate
+    """measure a trained run on images that it never saw (run_dir=RUN key=value ..., or --protocol FILE)"""
+    if any(word.split("=", 1)[0] == "--protocol" for word in arguments):
+        from scumble.protocol.commands import evaluate
+    else:
+        from scumble.hydra_app import evaluate
 
     evaluate(arguments)
+
+
+def protocol(arguments: Sequence[str]) -> None:
+    """freeze an evaluation in a file (create), or test which differences between scores are real (compare)"""
+    from scumble.protocol.commands import main
+
+    main(arguments)
 
 
 def stylize(arguments: Sequence[str]) -> None:
@@ -70,6 +80,7 @@ def wandb_report(arguments: Sequence[str]) -> None:
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "evaluate": evaluate,
+    "protocol": protocol,
     "stylize": stylize,
     "generate": generate,
     "sweep": sweep,

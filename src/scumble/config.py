@@ -13,6 +13,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 
 # In a checkout conf/ stands beside src/, in an installed wheel inside the package.
@@ -56,10 +57,16 @@ def instantiate(config: Any) -> Any:
 def instantiate_untrusted(config: Any, trust: Sequence[str] = ()) -> Any:
     """:func:`instantiate` for a config that was read from a file.
 
-    Raises: UntrustedConfigError before anything is made, if a target is not of a trusted package.
+    Raises: UntrustedConfigError before anything is made, if a target is not of a trusted package; ValueError or OSError
+    if what it describes cannot be made.
     """
     check_trust(config, trust)
-    return instantiate(config)
+    try:
+        return instantiate(config)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | OSError):
+            raise error.__cause__ from error
+        raise ValueError(str(error)) from error
 
 
 def check_trust(config: Any, trust: Sequence[str] = ()) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of every command that writes pictures with a trained model."""
-    parser.add_argument("--model", required=True, metavar="RUN", help="a run folder, or a checkpoint file")
+    parser.add_argument(
+        "--model", required=True, metavar="RUN", help="a run folder, a checkpoint file, or the config of a generator"
+    )
     parser.add_argument("--output", required=True, metavar="DIR", help="where the pictures go")
     parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there already")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")

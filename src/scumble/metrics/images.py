@@ -15,6 +15,7 @@ from torchmetrics.functional.image import (
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from scumble.metrics.distributions import GivenFeatures
 from scumble.metrics.inception import Inception
 from scumble.metrics.lpips import LPIPS
 from scumble.metrics.spectrum import checkerboard_energy
@@ -80,7 +81,7 @@ class ImageMetrics(nn.Module):
         self.layer = layer
         self.lpips = Frozen(lpips) if lpips is not None else None
         with torch.no_grad():
-            features = _GivenFeatures(perceptual_encoder(torch.zeros(1, 3, 32, 32))[layer].shape[1])
+            features = GivenFeatures(perceptual_encoder(torch.zeros(1, 3, 32, 32))[layer].shape[1])
         self.inception = Frozen(Inception(inception)) if inception is not None else None
         self.distributions, self.inception_distances, self.means = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         with warnings.catch_warnings():
@@ -88,7 +89,7 @@ class ImageMetrics(nn.Module):
             self.distributions[f"frechet_{layer}"] = FrechetInceptionDistance(features, **_GATHERED)
             self.distributions[f"kernel_{layer}"] = KernelInceptionDistance(features, subsets=1, **_GATHERED)
             if inception is not None:
-                given = _GivenFeatures(Inception.num_features)
+                given = GivenFeatures(Inception.num_features)
                 self.inception_distances["fid"] = FrechetInceptionDistance(given, **_GATHERED)
                 self.inception_distances["kid"] = KernelInceptionDistance(given, subsets=1, **_GATHERED)
 
@@ -205,17 +206,6 @@ def _to(state: Mapping[str, Any], device: Any) -> dict[str, Any]:
         name: [part.to(device) for part in value] if isinstance(value, list) else value.to(device)
         for name, value in state.items()
     }
-
-
-class _GivenFeatures(nn.Module):
-    """For torchmetrics' distances, which take an extractor of features: the features are given already."""
-
-    def __init__(self, num_features: int):
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
 
 
 def _as_rgb(images: Tensor, name: str) -> Tensor:

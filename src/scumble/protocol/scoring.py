@@ -1,0 +1,129 @@
+"""The loop of an evaluation: paint the pairs of a protocol, measure each, sum up."""
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from scumble.protocol.definition import Protocol
+from scumble.protocol.metrics import PAIR_METRICS, SET_METRICS, Seen, Vectors
+from scumble.protocol.painters import Painter
+from scumble.protocol.references import References
+from scumble.protocol.scores import Scores, summarize
+
+
+class Measured(NamedTuple):
+    """What is known of some pairs: the index of each, the values of the metrics of pairs, the vectors of the others."""
+
+    pairs: list[int]
+    values: dict[str, list[float]]
+    vectors: dict[str, Tensor]
+
+
+def batches_of(protocol: Protocol, batch_size: int) -> list[range]:
+    """The pairs of a protocol in batches, by index."""
+    count = len(protocol.pairs)
+    return [range(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
+
+
+@torch.inference_mode()
+def measure(painter: Painter, references: References, batches: Sequence[range]) -> Measured:
+    """Paint and measure some batches of the pairs of a protocol.
+
+    A pair whose stylized image is not finite has NaN for every metric, and vectors of NaN.
+    """
+    protocol = references.protocol
+    measured = Measured([], {}, {})
+    vectors: dict[str, list[Tensor]] = {}
+    for batch in track(batches, "Measuring", disable=not sys.stderr.isatty()):
+        contents, styles = zip(*(protocol.pairs[index] for index in batch), strict=True)
+        content, style = references.images("content", contents), references.images("style", styles)
+        stylized = painter(batch, content, style)
+        finite = stylized.isfinite().flatten(1).all(dim=1)
+        seen = Seen(torch.where(finite[:, None, None, None], stylized, 0.5), references.networks)
+        measured.pairs.extend(batch)
+        for name in protocol.metrics:
+            if name in SET_METRICS:
+                vector = seen.described(SET_METRICS[name].describe)[""]
+                vectors.setdefault(name, []).append(torch.where(finite[:, None], vector, torch.nan).cpu())
+                continue
+            metric = PAIR_METRICS[name]
+            indices = contents if metric.of == "content" else styles
+            wanted = references.described(metric.of, metric.describe, indices) if metric.of else {}
+            values = metric.distance(seen.described(metric.describe), wanted)
+            measured.values.setdefault(name, []).extend(torch.where(finite, values, torch.nan).tolist())
+    measured.vectors.update({name: torch.cat(parts) for name, parts in vectors.items()})
+    return measured
+
+
+def join(parts: Iterable[Measured]) -> Measured:
+    """What several processes measured, in the order of the pairs."""
+    parts = [part for part in parts if part.pairs]
+    pairs = [index for part in parts for index in part.pairs]
+    order = sorted(range(len(pairs)), key=pairs.__getitem__)
+
+    def ordered(values: list[float]) -> list[float]:
+        return [values[index] for index in order]
+
+    return Measured(
+        ordered(pairs),  # type: ignore[arg-type]
+        {name: ordered([value for part in parts for value in part.values[name]]) for name in parts[0].values},
+        {name: torch.cat([part.vectors[name] for part in parts])[order] for name in parts[0].vectors},
+    )
+
+
+@torch.inference_mode()
+def sum_up(measured: Measured, references: References, model: str, details: Mapping[str, object]) -> Scores:
+    """The scores of all pairs of a protocol."""
+    protocol = references.protocol
+    contents = [protocol.content[c].name for c, _ in protocol.pairs]
+    styles = [protocol.style[s].name for _, s in protocol.pairs]
+    summary = {
+        name: summarize(np.array(values), contents, styles, protocol.seed) for name, values in measured.values.items()
+    }
+    notes = {}
+    for name, vectors in measured.vectors.items():
+        summary[name], note = _of_set(name, vectors, summary, references)
+        if note:
+            notes[name] = note
+    rows = [{"content": c, "style": s} for c, s in zip(contents, styles, strict=True)]
+    for name, values in measured.values.items():
+        for row, value in zip(rows, values, strict=True):
+            row[name] = value if math.isfinite(value) else None  # type: ignore[assignment]
+    failed = sum(any(value is None for value in row.values()) for row in rows)
+    if failed:
+        notes["not finite"] = f"{failed} of {len(rows)} stylized images have a NaN or an infinity, and no scores"
+    ordered = {name: summary[name] for name in protocol.metrics}
+    return Scores(protocol.id, model, list(rows), ordered, notes, dict(details))
+
+
+def _of_set(
+    name: str, stylized: Tensor, summary: Mapping[str, Mapping[str, float | None]], references: References
+) -> tuple[dict[str, float | None], str]:
+    """The summary of a metric of all pairs together, and what to beware of."""
+    metric, protocol = SET_METRICS[name], references.protocol
+    contents, styles = torch.tensor(protocol.pairs).unbind(dim=1)
+    known = stylized.isfinite().all(dim=1)
+    used, place = styles.unique(return_inverse=True)
+    painted = torch.cat([references.described("style", metric.describe, [index])[""].cpu() for index in used.tolist()])
+    painted_count = int(known.sum())
+    nothing: dict[str, float | None] = {"mean": None, "standard_error": None, "low": None, "high": None, "n": 0}
+    if painted_count < metric.fewest or len(used) < 2:
+        return nothing, (
+            f"not measured: it needs {metric.fewest} stylized images and 2 paintings, there are {painted_count} and "
+            f"{len(used)}"
+        )
+    mean = summary[metric.with_metric]["mean"] if metric.with_metric else 0.0
+    assert mean is not None
+    vectors = Vectors(stylized[known], painted, contents[known], place[known], mean, protocol.seed)
+    value = float(metric.compute(vectors))
+    note = ""
+    if metric.is_biased and (count := min(painted_count, len(used))) <= stylized.shape[1]:
+        note = f"biased upwards: {count} different images for features of {stylized.shape[1]} numbers"
+    found = nothing | {"mean": value if math.isfinite(value) else None, "n": painted_count}
+    return found, note
