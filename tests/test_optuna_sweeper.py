@@ -205,6 +205,7 @@ def test_a_folder_decides_nothing_but_plain_values(tmp_path: Path) -> None:
     [
         (["trainer=ddp_sim", *SPACE], r"several devices \(trainer.devices=2\).*search of its own"),
         (["trainer=cpu,ddp", *SPACE], r"several devices \(trainer.devices=-1\).*search of its own"),
+        (["trainer.devices=range(1,3)"], r"several devices \(trainer.devices=2\)"),
         (["steps=3"], "nothing to search"),
         (["hydra.sweeper.sampler=grid", *SPACE], "must be one of tpe, nsga2, random, got 'grid'"),
         (["hydra.sweeper.n_trials=0", *SPACE], "must be at least 1, got 0 and 1"),

@@ -114,7 +114,10 @@ class OptunaSweeper(Sweeper):
                 log.warning("%s is %s: %s", drawn.folder, outcome.word, outcome.reason)
 
     def _check_runs(self, fixed: Sequence[str], drawn: Sequence[Override]) -> None:
-        """Compose the config of a run with each value of a list, so that mistakes come before training."""
+        """Compose the configs of runs with what can be drawn, so that mistakes come before training.
+
+        That is each value of a list and the ends of a range, each with the first values of the others.
+        """
         from scumble.search import check_ranks
 
         first = {each.get_key_element(): _examples(each)[0] for each in drawn}
@@ -160,11 +163,12 @@ def _number(low: float, high: float, **options: Any) -> Callable[[Trial, str], i
 
 
 def _examples(override: Override) -> list[Any]:
-    """All values of a list, one of the numbers of a range or an interval."""
+    """All values of a list, the ends of a range or an interval."""
     sweep = override.value()
-    if isinstance(sweep, IntervalSweep | RangeSweep):
-        return [sweep.start]
-    return list(override.sweep_string_iterator())
+    if isinstance(sweep, IntervalSweep):
+        return [sweep.start, sweep.end]
+    values = list(override.sweep_string_iterator())
+    return [values[0], values[-1]] if override.is_range_sweep() else values
 
 
 def _words(values: Mapping[str, Any]) -> list[str]:
