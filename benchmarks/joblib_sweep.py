@@ -18,6 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from scumble.ledger import STATUS_FILE, State, read_status
+
 COMMON = ("threads=1", "data.image_size=64", "generator.width=16", "discriminator.width=16", "val_every_n_steps=1000")
 
 
@@ -30,10 +32,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         alone = in_processes(options.runs, options.workers, options.steps)
         whole = sweep(Path(folder), options.runs, options.workers, options.steps)
+        found = [read_status(path.parent) for path in Path(folder).rglob(STATUS_FILE)]
     ideal = alone / options.workers
     print(f"{options.runs} runs of {options.steps} steps, {options.workers} workers, one thread each")
     print(f"bare training: {alone:.1f} s in all, {ideal:.1f} s divided by the workers")
     print(f"sweep:         {whole:.1f} s, {whole / ideal:.3f} times that")
+    done = sum(status is not None and status.state == State.DONE for status in found)
+    print(f"{done} runs done, by {len({status.process for status in found if status})} processes")
 
 
 def in_processes(runs: int, workers: int, steps: int) -> float:

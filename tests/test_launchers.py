@@ -10,9 +10,11 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 from runs import TINY, make_images, scumble
 
+from scumble.callbacks import StepProgressBar
 from scumble.checkpoint import list_checkpoints
 from scumble.config import CONFIG_FOLDER, instantiate
 from scumble.hydra_app import compose_run
+from scumble.ledger import read_status
 from scumble.sweep import runs_of
 from scumble.workers import prepare_worker, runs_at_a_time, shares_of, visible_gpus
 
@@ -83,6 +85,12 @@ def test_every_process_of_joblib_has_gpus_of_its_own(
     assert visible_gpus() == visible.split(",")
 
 
+def test_tqdms_own_variable_hides_the_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert StepProgressBar().is_enabled
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert not StepProgressBar().is_enabled
+
+
 @pytest.mark.slow
 def test_a_sweep_through_joblib_with_data_workers_is_resumed_where_it_is_not_done(tmp_path: Path) -> None:
     images = make_images(tmp_path / "images", 4)
@@ -93,6 +101,9 @@ def test_a_sweep_through_joblib_with_data_workers_is_resumed_where_it_is_not_don
     assert result.returncode == 1, result.stderr
     assert "task.accumulate=0: accumulate must be at least 1, got 0" in result.stderr
     assert [run.state for run in runs_of(tmp_path / "sweep")] == ["failed", "done", "done"]
+
+    statuses = [read_status(path) for path in (tmp_path / "sweep").iterdir() if path.is_dir()]
+    assert len({status.process for status in statuses if status}) <= 2, "a process trains one run after the other"
 
     kept, again = (tmp_path / "sweep" / f"task.accumulate={number}" for number in (1, 2))
     before = (kept / "status.json").stat().st_mtime_ns
