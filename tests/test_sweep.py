@@ -12,7 +12,7 @@ from runs import TINY, make_images, scumble_here
 
 from scumble.checkpoint import list_checkpoints
 from scumble.ledger import State, is_done, read_error, read_status, record, run_key, state_of
-from scumble.sweep import Run, describe, runs_of
+from scumble.sweep import Run, _parse, describe, runs_of
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +198,18 @@ def test_another_folder_is_no_sweep(tmp_path: Path) -> None:
         result = scumble_here("sweep", action, "nowhere", cwd=tmp_path, check=False)
         assert result.returncode
         assert "nowhere is no folder of a sweep: multirun.yaml cannot be read in it" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", ["SWEEP --failed threads=1 a.b=2", "--failed SWEEP threads=1 a.b=2", "SWEEP threads=1 --failed a.b=2"]
+)
+def test_overrides_may_stand_around_the_flags(arguments: str) -> None:
+    options = _parse(["retry", *arguments.split()])
+    assert (options.folder, options.failed, options.overrides) == ("SWEEP", True, ["threads=1", "a.b=2"])
+
+
+@pytest.mark.parametrize("arguments", ["retry SWEEP --fialed", "status SWEEP threads=1"])
+def test_an_unknown_flag_is_refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _parse(arguments.split())
+    assert "unrecognized arguments" in capsys.readouterr().err

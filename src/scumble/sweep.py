@@ -36,8 +36,7 @@ class Run(NamedTuple):
 
 def main(arguments: Sequence[str]) -> None:
     """Parse the flags and do what is asked; what the user can mend ends in one line."""
-    # What is planned is what would be trained with -m; it may be there or not.
-    options = _parser().parse_args([word for word in arguments if word not in ("-m", "--multirun")])
+    options = _parse(arguments)
     try:
         if options.action == "plan":
             from scumble.plan import plan
@@ -170,6 +169,16 @@ def _short(value: str) -> str:
     return f"{float(value):.4g}" if value else ""
 
 
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The flags; overrides may stand before and after them, and what is planned with or without its ``-m``."""
+    parser = _parser()
+    options, further = parser.parse_known_args([word for word in arguments if word not in ("-m", "--multirun")])
+    if further and (options.action == "status" or any(word.startswith("-") for word in further)):
+        parser.error(f"unrecognized arguments: {' '.join(further)}")
+    options.overrides = [*getattr(options, "overrides", []), *further]
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("scumble sweep", description=DESCRIPTION)
     actions = parser.add_subparsers(dest="action", required=True)
@@ -185,6 +194,10 @@ def _parser() -> argparse.ArgumentParser:
         "--metric", action="append", metavar="NAME", help=f"show it, may be repeated (default: {', '.join(METRICS)})"
     )
     retry.add_argument("--failed", action="store_true", help="those that failed, which is what retry is for anyway")
-    for action, what in ((plan, "what would follow scumble train -m"), (resume, "further overrides"), (retry, "more")):
+    for action, what in (
+        (plan, "what would follow scumble train -m"),
+        (resume, "further overrides"),
+        (retry, "further overrides"),
+    ):
         action.add_argument("overrides", nargs="*", metavar="key=value", help=f"{what}, hydra/launcher=... among them")
     return parser
