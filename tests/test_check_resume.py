@@ -1,7 +1,10 @@
 """`scumble check-resume`: it proves what is exact, and finds what is not."""
 
+import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +98,30 @@ def test_the_command_finds_a_config_that_is_not_exact(tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.returncode == 1
     assert "NOT exact. The first difference: optimizer_states" in result.stderr
+
+
+@pytest.mark.slow
+def test_random_configurations_survive_kills(tmp_path: Path) -> None:
+    """`benchmarks/hundred_kills.py` for a few kills, stopped and continued."""
+    script = Path(__file__).parents[1] / "benchmarks" / "hundred_kills.py"
+    for kills in (2, 4):
+        command = [
+            sys.executable,
+            script,
+            "--output",
+            tmp_path,
+            f"--kills={kills}",
+            "--each=3",
+            "--steps=10",
+            "--seed=7",
+        ]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=3000, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+    rows = [json.loads(line) for line in (tmp_path / "kills.jsonl").read_text().splitlines()]
+    assert sum(len(row["killed_at"]) for row in rows) >= 4
+    assert {row["result"] for row in rows} == {"identical"}
+    assert len({tuple(row["overrides"]) for row in rows}) == len(rows)
+    assert [path.name for path in tmp_path.iterdir()] == ["kills.jsonl"]
 
 
 @pytest.mark.slow

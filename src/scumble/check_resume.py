@@ -9,12 +9,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 DESCRIPTION = """Prove for your own configuration that resume is exact: train some steps; train them again, killed with
 SIGKILL at random moments and resumed each time; compare weights, optimizers and metrics bit for bit."""
+
+
+class Process(Protocol):
+    """A process that is the first of its own group, as ``subprocess.Popen`` with ``start_new_session`` makes it."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """The exit status, None while it runs."""
+
+    def wait(self) -> Any:
+        """Wait for its end."""
+
+
+class Outcome(NamedTuple):
+    """What a proof has found: the step of the newest checkpoint at every kill, and the first difference in words."""
+
+    killed_at: list[int]
+    difference: str | None
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -22,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
     options, overrides = _parser().parse_known_args(arguments)
     folder = Path(options.keep or tempfile.mkdtemp(prefix="scumble-check-resume-"))
     try:
-        found = check_resume(overrides, folder, options.steps, options.kills, options.seed)
+        found = check_resume(overrides, folder, options.steps, options.kills, options.seed).difference
     except (ValueError, OSError) as error:
         sys.exit(f"scumble check-resume: {error}")
     finally:
@@ -33,14 +52,27 @@ def main(arguments: Sequence[str]) -> None:
     print("The resumed run ends as the uninterrupted one, bit for bit.")
 
 
+def start_command(arguments: Sequence[str], output: Path) -> Process:
+    """``scumble ARGUMENTS`` as a process that says everything into a file."""
+    command = [sys.executable, "-c", "from scumble.cli import main; main()", *arguments]
+    with output.open("w") as file:
+        return subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+
+
 def check_resume(
-    overrides: Sequence[str], folder: str | Path, steps: int = 24, kills: int = 2, seed: int | None = None
-) -> str | None:
+    overrides: Sequence[str],
+    folder: str | Path,
+    steps: int = 24,
+    kills: int = 2,
+    seed: int | None = None,
+    start: Callable[[Sequence[str], Path], Process] = start_command,
+) -> Outcome:
     """Train ``steps`` steps twice in ``folder``, the second time with ``kills``, and compare.
 
     A kill comes at a moment of its own, drawn by ``seed``, after the first step that the process has made. Checkpoints
-    and validations come every few steps, unless the overrides say otherwise.
-    Returns the first difference in words, or None.
+    and validations come every few steps, unless the overrides say otherwise. ``start`` makes the processes.
     Raises: ValueError if a run fails by itself; what it said goes along.
     """
     folder, draw = Path(folder).absolute(), random.Random(seed)
@@ -54,23 +86,24 @@ def check_resume(
     own = [f"{key}={value}" for key, value in defaults.items() if key not in given]
     whole, killed = folder / "whole", folder / "killed"
 
-    _, seconds = _train([*overrides, *own, f"run_dir={whole}"], whole)
+    _, seconds = _train([*overrides, *own, f"run_dir={whole}"], whole, start)
     print(f"{_last_checkpoint(whole).stem}, {seconds:.0f} s of training without a kill", flush=True)
 
-    fallen = 0
+    killed_at = []
     command = [*overrides, *own, f"run_dir={killed}"]
     resumed = [*command, "resume=true"]  # all of them again: whom to trust is not taken from a run folder
     for _ in range(kills):
         # Together about as long as the run takes, so that most of the kills find it alive.
-        was_killed, seconds_before = _train(command, killed, kill_after=draw.uniform(0, 2 * seconds / (kills + 1)))
-        if was_killed:
-            fallen += 1
-            print(f"killed {seconds_before:.1f} s after a first step", flush=True)
-            command = resumed
-    if not fallen:
+        was_killed, seconds_before = _train(command, killed, start, draw.uniform(0, 2 * seconds / (kills + 1)))
+        if not was_killed:
+            break  # it has come to its end
+        killed_at.append(_newest_step(killed))
+        print(f"killed {seconds_before:.1f} s after a first step", flush=True)
+        command = resumed
+    if not killed_at:
         raise ValueError("the runs ended before they could be killed; give more --steps")
-    _train(resumed, killed)
-    return next(differences(whole, killed), None)
+    _train(resumed, killed, start)
+    return Outcome(killed_at, next(differences(whole, killed), None))
 
 
 def differences(first: Path, second: Path) -> Iterator[str]:
@@ -118,17 +151,19 @@ def _differences(first: Any, second: Any, key: str) -> Iterator[str]:
         yield f"{key}: {first!r} and {second!r}"
 
 
-def _train(arguments: Sequence[str], run_dir: Path, kill_after: float | None = None) -> tuple[bool, float]:
+def _train(
+    arguments: Sequence[str],
+    run_dir: Path,
+    start: Callable[[Sequence[str], Path], Process],
+    kill_after: float | None = None,
+) -> tuple[bool, float]:
     """``scumble train ARGUMENTS`` to its end, or killed so many seconds after the first step that it makes.
 
     Returns whether it was killed, and the seconds from that step to the end.
     """
     before = _written(run_dir)
-    command = [sys.executable, "-c", "from scumble.cli import main; main()", "train", *arguments]
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
-        )
+    with tempfile.NamedTemporaryFile("r") as output:
+        process = start(["train", *arguments], Path(output.name))
         first_step: float | None = None
         try:
             while process.poll() is None:
@@ -142,8 +177,7 @@ def _train(arguments: Sequence[str], run_dir: Path, kill_after: float | None = N
             if killed:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        if process.returncode and not killed:
-            output.seek(0)
+        if process.poll() and not killed:
             raise ValueError(f"the run itself failed:\n{output.read()[-3000:]}")
     return killed, time.monotonic() - first_step if first_step else 0.0
 
@@ -152,6 +186,12 @@ def _written(run_dir: Path) -> tuple[int, ...]:
     """What changes in a run folder when a step was made: the metrics, or a checkpoint."""
     files = [run_dir / "metrics.csv", *sorted((run_dir / "checkpoints").glob("*.ckpt"))]
     return tuple(path.stat().st_mtime_ns for path in files if path.is_file())
+
+
+def _newest_step(run_dir: Path) -> int:
+    from scumble.checkpoint import list_checkpoints
+
+    return next(iter(list_checkpoints(run_dir)), 0)
 
 
 def _last_checkpoint(run_dir: Path) -> Path:
