@@ -16,12 +16,13 @@ import pytest
 import torch
 import yaml
 from runs import TINY, make_images, scumble_here, scumble_killed_at
+from wandb_server import wandb_server
 
 from scumble.environment import read_environments
 from scumble.images import read_image
 from scumble.loggers import LogsPictures, WandbLogger
 from scumble.loggers.csv_file import CSVLogger, read_metrics
-from scumble.loggers.wandb_file import read_history, read_records, wandb_files
+from scumble.loggers.wandb_file import _whole_records, read_history, read_records, wandb_files
 
 OWN = {"_step", "_timestamp", "_runtime", "_wandb"}
 
@@ -252,6 +253,9 @@ def test_what_a_kill_tore_off_is_written_again(kept: float, tmp_path: Path):
     path.write_bytes(content[: int(kept * len(content)) if 0 < kept < 1 else int(kept)])
     Run(tmp_path, 6).log(range(7, 11)).end()
     assert history(tmp_path) == expected(10)
+    # What is left of the file is whole, since W&B goes no further than a torn record; an empty file is gone.
+    assert len(files(tmp_path)) == (1 if kept in (0, 3, 7, 200) else 2)
+    assert all(list(_whole_records(path.read_bytes()))[-1][0] == path.stat().st_size for path in files(tmp_path))
 
 
 def test_a_step_that_was_interrupted_before_its_validation_is_completed(tmp_path: Path):
@@ -379,6 +383,62 @@ def test_tags_are_added(tmp_path: Path):
     assert list(records(tmp_path, "run")[-1].tags) == ["first", "second"]
 
 
+# Uploaded
+
+
+@pytest.mark.slow
+def test_wandb_sync_uploads_a_killed_and_resumed_run_with_nothing_missing(tmp_path: Path):
+    run_dir = tmp_path / "run"
+    killed = Run(run_dir, 0, tags=["tag"], group="lambdas")
+    killed.loggers[1].log_hyperparams({"loss_weights": {"style": 5.0}})
+    killed.log(range(1, 4))
+    killed.loggers[1].log_picture("pictures", torch.rand(3, 8, 8), 3)
+    killed.log(range(4, 9)).end("failed")
+    (path,) = files(run_dir)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
+    resumed = Run(run_dir, 6, tags=["tag"], group="lambdas")
+    resumed.loggers[1].log_hyperparams({"loss_weights": {"style": 5.0}})
+    resumed.log(range(7, 11)).end()
+    expected_rows = history(run_dir)
+    with wandb_server() as server:
+        command = [sys.executable, "-m", "wandb", "sync", *(str(path.parent) for path in files(run_dir))]
+        environment = server.environment(tmp_path)
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+        assert result.returncode == 0, result.stdout + result.stderr
+        identity = (run_dir / "wandb_id").read_text()
+        assert server.history(identity) == expected_rows
+        assert [(step, numbers(row)) for step, row in expected_rows] == expected(10)
+        found = server.runs[identity]
+        assert (found["groupName"], found["tags"], found["displayName"]) == ("lambdas", ["tag"], "run")
+        summary = json.loads(server.lines[identity]["wandb-summary.json"][-1])
+        assert (summary["train/style"], summary["val/style_distance"]) == (10 / 8, 9 / 4)
+        assert yaml.safe_load(server.files["config.yaml"])["loss_weights"]["value"] == {"style": 5.0}
+        (picture,) = [row["pictures"]["path"] for _, row in expected_rows if "pictures" in row]
+        assert picture in server.files
+
+
+@pytest.mark.slow
+def test_an_online_run_that_is_resumed_has_each_step_once(tmp_path: Path):
+    with wandb_server() as server:
+        for start, last in ((0, 8), (6, 10)):
+            program = GOES_ON.format(tests=str(Path(__file__).parent), start=start, last=last)
+            command = [sys.executable, "-c", program]
+            environment = server.environment(tmp_path)
+            result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+            assert result.returncode == 0, result.stderr
+        assert server.history((tmp_path / "run" / "wandb_id").read_text()) == expected(10)
+
+
+GOES_ON = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_wandb import Run
+run = Run(Path("run"), {start}, offline=False)
+run.log(range({start} + 1, {last} + 1))
+for logger in run.loggers:
+    logger.finalize("success")
+"""
 OFFLINE = """
 import socketserver, threading, os, sys
 calls = []

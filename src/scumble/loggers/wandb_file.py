@@ -1,5 +1,7 @@
 """What W&B keeps of a run on disk: ``.wandb`` files of records."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,32 @@ def read_history(path: str | Path) -> Iterator[tuple[int, dict[tuple[str, ...], 
 
 
 def read_records(path: str | Path) -> Iterator[Any]:
-    """The records of a file in their order; what follows the first one that a kill cut short is left out.
+    """The records of a file in their order; what follows the first one that a kill cut short is left out."""
+    from wandb.proto import wandb_internal_pb2
+
+    for _, content in _whole_records(Path(path).read_bytes()):
+        yield wandb_internal_pb2.Record.FromString(content)  # type: ignore[attr-defined]
+
+
+def mend(path: str | Path) -> None:
+    """Cut a file to its whole records, or remove its folder if it does not come to that of the run.
+
+    A kill leaves such files, and ``wandb sync`` goes no further than the first of them, also to other files of the run.
+    """
+    path = Path(path)
+    content = path.read_bytes()
+    if not any(record.WhichOneof("record_type") == "run" for record in read_records(path)):
+        shutil.rmtree(path.parent)
+    elif (end := max(end for end, _ in _whole_records(content))) < len(content):
+        os.truncate(path, end)
+
+
+def _whole_records(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """The records of a file, each with the position of its end, up to the first one that is not whole.
 
     The file is a log of LevelDB's with a header of its own.
     Source: https://github.com/google/leveldb/blob/main/doc/log_format.md.
     """
-    from wandb.proto import wandb_internal_pb2
-
-    content = Path(path).read_bytes()
     if not content.startswith(_MAGIC):
         return
     whole, position = b"", _FILE_HEADER
@@ -46,6 +66,6 @@ def read_records(path: str | Path) -> Iterator[Any]:
         if len(part) < length or checksum != crc32(part, crc32(bytes([kind]))):
             return
         whole = part if kind in (_FULL, _FIRST) else whole + part
-        if kind in (_FULL, _LAST):
-            yield wandb_internal_pb2.Record.FromString(whole)  # type: ignore[attr-defined]
         position += _HEADER + length
+        if kind in (_FULL, _LAST):
+            yield position, whole

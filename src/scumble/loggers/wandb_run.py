@@ -15,7 +15,7 @@ from torch import Tensor
 from scumble.files import atomic_write, link_or_copy
 from scumble.loggers.csv_file import read_metrics
 from scumble.loggers.pictures import PICTURES, list_pictures
-from scumble.loggers.wandb_file import read_history, wandb_files
+from scumble.loggers.wandb_file import mend, read_history, wandb_files
 
 Mode = Literal["online", "offline", "disabled"]
 ARTIFACTS = ("none", "last", "all")
@@ -82,6 +82,8 @@ class WandbLogger(lightning_loggers.Logger):
         self._id = _run_id(self.run_dir, new=step == 0)
         if step == 0:
             return
+        for path in wandb_files(self.run_dir, self._id):
+            mend(path)
         run = self.experiment
         if run.offline:
             self._known_step, self._known_names = _end_of_history(self.run_dir, self._id)
@@ -174,8 +176,9 @@ class WandbLogger(lightning_loggers.Logger):
     def _log(self, values: Mapping[str, Any], step: int | None) -> None:
         """Log what the history does not have of a step."""
         if step is not None and step <= self._known_step:
-            names = self._known_names if step == self._known_step else values.keys()
-            values = {name: value for name, value in values.items() if name not in names}
+            # Of an online run it is not known what the server has of its last step; it takes no more of it.
+            known = self._known_names if step == self._known_step and self._known_names else values.keys()
+            values = {name: value for name, value in values.items() if name not in known}
         if values:
             self.experiment.log(values, step=step)
 
