@@ -3,19 +3,24 @@
 import math
 from pathlib import Path
 
+import cleanfid.fid
 import lpips
 import numpy as np
 import pytest
 import torch
+import torch_fidelity
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from scipy.stats import pearsonr, wasserstein_distance
 from skimage.filters import sobel_h, sobel_v
 from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torchmetrics.image.kid import KernelInceptionDistance
 from torchvision import models
 
+from scumble.images import read_image, to_float, write_image
 from scumble.losses.perceptual import channel_moments, gram_matrix, gram_style_loss, moment_style_loss
 from scumble.metrics import LPIPS
 from scumble.metrics.content import (
@@ -33,6 +38,7 @@ from scumble.metrics.distributions import (
     frechet_distance,
     kernel_distance,
 )
+from scumble.metrics.inception import Inception
 from scumble.metrics.lpips import BACKBONES
 from scumble.metrics.seams import line_profile, seam_strength
 from scumble.metrics.style import (
@@ -46,6 +52,7 @@ from scumble.metrics.style import (
     projected_quantiles,
     sliced_wasserstein_distance,
 )
+from scumble.metrics.temporal import flicker_of_noise, flicker_of_shift, noised, shifted
 
 # Content
 
@@ -195,6 +202,26 @@ def test_what_is_painted_is_no_seam(photograph: Tensor):
     assert seam_strength(line_profile(noise), line_profile(photograph)) < 0.08
 
 
+# Flicker
+
+
+def test_what_moves_with_its_scene_does_not_flicker():
+    images = torch.rand(2, 3, 40, 48)
+    assert flicker_of_shift(shifted(images), images).tolist() == [0, 0]
+    assert shifted(images).shape == images.shape
+    stays = flicker_of_shift(images, images)
+    expected = (images[..., :21, :29] - images[..., 3:24, 3:32]).abs().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(stays, expected)
+
+
+def test_the_flicker_of_noise_is_the_noise_itself_for_an_unchanged_picture():
+    images = torch.full((2, 3, 64, 64), 0.5)
+    # The mean of the absolute value of a normal number is sqrt(2 / pi) deviations.
+    assert flicker_of_noise(noised(images, 0), images).tolist() == pytest.approx([0.016, 0.016], rel=0.02)
+    assert torch.equal(noised(images, 0), noised(images, 0))
+    assert not torch.equal(noised(images, 0), noised(images, 1))
+
+
 # Sets
 
 
@@ -233,6 +260,53 @@ def test_the_extrapolation_takes_the_bias_of_few_images_away():
     assert abs(found) < max(abs(plain), 1e-2)
     with pytest.raises(ValueError, match="at least 5000 images, got 4999"):
         extrapolated_frechet_distance(first[:4999], second[:4999], seed=0)
+
+
+@pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated")
+def test_set_distances_are_those_of_clean_fid_and_torch_fidelity():
+    first, second = torch.randn(300, 12), torch.randn(200, 12) * 1.3 + 0.4
+    moments = [(f.double().numpy().mean(axis=0), np.cov(f.double().numpy(), rowvar=False)) for f in (first, second)]
+    found = frechet_distance(first, second).item()
+    assert found == pytest.approx(cleanfid.fid.frechet_distance(*moments[0], *moments[1]), rel=1e-4)
+    theirs = fid_statistics_to_metric(*({"mu": mean, "sigma": covariance} for mean, covariance in moments), False)
+    assert found == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)
+    # Of all images at once, where theirs are means over subsets.
+    same = first[:200]
+    cleans = cleanfid.fid.kernel_distance(same.numpy(), second.numpy(), num_subsets=1, max_subset_size=200)
+    assert kernel_distance(same, second).item() == pytest.approx(float(cleans), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_fid_and_kid_of_image_files_are_those_of_torch_fidelity(tmp_path: Path):
+    """With random weights of Inception, since the published ones are a download."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {})
+        state = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict()
+    torch.save(state, tmp_path / "inception.pth")
+    for name, power in (("first", 1.0), ("second", 2.0)):
+        for index in range(8):
+            write_image(torch.rand(3, 40, 48) ** power, tmp_path / name / f"{index}.png")
+    theirs = torch_fidelity.calculate_metrics(
+        input1=str(tmp_path / "first"),
+        input2=str(tmp_path / "second"),
+        fid=True,
+        kid=True,
+        kid_subsets=1,
+        kid_subset_size=8,
+        feature_extractor_weights_path=str(tmp_path / "inception.pth"),
+        cuda=False,
+        cache=False,
+        verbose=False,
+        save_cpu_ram=True,
+    )
+    inception = Inception(tmp_path / "inception.pth")
+    features = [
+        inception(torch.stack([to_float(read_image(path)) for path in sorted((tmp_path / name).iterdir())]))
+        for name in ("first", "second")
+    ]
+    assert frechet_distance(*features).item() == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
+    assert kernel_distance(*features).item() == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-3)
 
 
 # LPIPS

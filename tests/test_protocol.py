@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from scipy.stats import f, ttest_1samp
 
 from scumble.images import read_image, to_float, write_image
 from scumble.networks.feature_fusion import adain_decoder
+from scumble.protocol.cost import inference_cost
 from scumble.protocol.creation import make_protocol
 from scumble.protocol.definition import Protocol, ProtocolError, choose_pairs, read_protocol
 from scumble.protocol.lookup import find_files
@@ -315,6 +318,42 @@ def test_what_a_model_paints_is_judged_in_8_bits():
     assert found[1].isnan().all()
 
 
+def test_flicker_is_measured_where_a_model_can_paint_again(images: Path):
+    metrics = ["ssim", "flicker_shift", "flicker_noise"]
+    protocol = make_protocol([images / "content"], [images / "style"], "2x2", 48, metrics=metrics)
+    references = references_of(protocol)
+    painter = Model(torch.nn.Identity(), 0)
+    painter.generator = first_content  # type: ignore[assignment]
+    found = sum_up(measure(painter, references, batches_of(protocol, 4)), references, "still", {})
+    assert found.summary["flicker_shift"]["mean"] == 0
+    assert found.summary["flicker_noise"]["mean"] == pytest.approx(0.016, abs=0.003)
+    assert not found.notes
+
+    class Pictures:
+        paints = False
+
+        def __call__(self, pairs: range, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+            return content
+
+    found = sum_up(measure(Pictures(), references, batches_of(protocol, 4)), references, "pictures", {})
+    assert found.summary["flicker_shift"]["mean"] is None
+    assert found.notes.keys() == {"flicker_shift", "flicker_noise"}
+    assert found.summary["ssim"]["n"] == 4
+
+
+def test_the_cost_counts_the_tensors_that_live_at_once():
+    class Doubles(torch.nn.Module):
+        def forward(self, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+            first = content * 2
+            second = first + 1
+            del first
+            return second.clone().flatten() + 1  # the view has no memory of its own
+
+    cost = inference_cost(Doubles(), 32, "cpu")
+    assert cost["peak_bytes"] == 3 * 3 * 32 * 32 * 4
+    assert cost["seconds"] > 0
+
+
 # Statistics
 
 
@@ -476,6 +515,7 @@ def test_from_images_to_a_comparison(images: Path, generator: Path, tmp_path: Pa
     assert "| metric | run | painter | mixed |" in result.stdout
     assert "biased upwards" in result.stdout
     assert scores[0].details["step"] == 7
+    assert scores[0].details["inference"]["peak_bytes"] > 0
     assert scores[0].pairs == scores[1].pairs  # the same weights, from a checkpoint and from a file
     saved = json.loads(paths[0].read_text())
     assert saved["pairs"][0].keys() == {"content", "style", *set(protocol.metrics) - SET_METRICS.keys()}
@@ -521,6 +561,27 @@ def test_pictures_of_stylize_have_the_scores_of_the_model(
     file = f"scores-{read_protocol(tmp_path / 'p.json').id[:8]}.json"
     first, second = (read_scores(tmp_path / "scores" / f"{name}.{file}") for name in ("painter", "painted"))
     assert first.pairs == second.pairs
+
+
+@pytest.mark.slow
+def test_processes_share_the_pairs_and_find_the_same(
+    images: Path, generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SCUMBLE_CACHE", str(tmp_path / "cache"))
+    make_protocol([images / "content"], [images / "style"], "all", SIZE).write(tmp_path / "p.json")
+    ways = ["--protocol", "p.json", "--model", str(generator), "--threads", "1"]
+    scumble_here("evaluate", *ways, "--output", "alone", cwd=tmp_path)
+    program = tmp_path / "rank.py"
+    program.write_text("from scumble.cli import main; main()")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", str(program)]
+    result = subprocess.run(
+        [*torchrun, "evaluate", *ways, "--output", "shared"], cwd=tmp_path, capture_output=True, text=True, timeout=900
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("| metric | painter |") == 1
+    alone, shared = (read_scores(next((tmp_path / name).iterdir())) for name in ("alone", "shared"))
+    assert alone.pairs == shared.pairs
+    assert alone.summary == shared.summary
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,12 @@ def frechet_distance(first: Tensor, second: Tensor) -> Tensor:
     Shape: (N, D) and (M, D) with at least 2 images each; returns a scalar.
     Source: Heusel et al. 2017, equation 6, https://arxiv.org/abs/1706.08500.
     """
-    return _distance(FrechetInceptionDistance(GivenFeatures(first.shape[1])), first, second)
+    # The features are those of all processes already, and only one of them may ask.
+    metric = FrechetInceptionDistance(GivenFeatures(first.shape[1]), sync_on_compute=False).to(first.device)
+    for real, features in ((True, second), (False, first)):
+        metric.update(features, real=real)
+    distance: Tensor = metric.compute()
+    return distance
 
 
 def kernel_distance(first: Tensor, second: Tensor) -> Tensor:
@@ -82,10 +87,3 @@ def diversity(features: Tensor, groups: Tensor) -> Tensor:
         if count > 1
     ]
     return torch.stack(spreads).mean() if spreads else torch.tensor(float("nan"))
-
-
-def _distance(metric: FrechetInceptionDistance, first: Tensor, second: Tensor) -> Tensor:
-    for real, features in ((True, second), (False, first)):
-        metric.update(features, real=real)
-    distance: Tensor = metric.compute()
-    return distance

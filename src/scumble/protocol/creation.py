@@ -6,7 +6,7 @@ from pathlib import Path
 from scumble.data.folders import find_images
 from scumble.protocol.definition import FrozenFile, FrozenNetwork, Protocol, ProtocolError, choose_pairs
 from scumble.protocol.lookup import freeze
-from scumble.protocol.metrics import PAIR_METRICS, SET_METRICS, SetMetric
+from scumble.protocol.metrics import METRICS, MODEL_METRICS, PAIR_METRICS, SET_METRICS, SetMetric
 from scumble.protocol.networks import freeze_network
 from scumble.protocol.references import prepare
 
@@ -28,9 +28,9 @@ def make_protocol(
     """The protocol over the images of some folders.
 
     ``pairs`` is as :func:`scumble.protocol.definition.choose_pairs` takes it. ``metrics`` are names of
-    ``PAIR_METRICS`` and ``SET_METRICS``; by default all that the networks and the number of pairs allow. ``encoder``
-    is a kind and its weight file, ``lpips`` a kind, its backbone and its heads. Of several copies of an image one is
-    taken; images that are in no pair are left out.
+    ``METRICS``; by default all that the networks and the number of pairs allow without further pictures of a model.
+    ``encoder`` is a kind and its weight file, ``lpips`` a kind, its backbone and its heads. Of several copies of an
+    image one is taken; images that are in no pair are left out.
     Raises: ValueError or OSError about an image that cannot be read, the pairs, a network, or a metric that cannot be
     measured.
     """
@@ -92,23 +92,25 @@ def _freeze_images(folders: Sequence[str | Path], flag: str) -> dict[str, tuple[
 
 
 def _metrics(wanted: Sequence[str] | None, networks: Mapping[str, FrozenNetwork], pairs: int) -> tuple[str, ...]:
-    """The metrics to measure, in the order of the tables."""
-    refused = {name: reason for name in _ALL if (reason := _reason_against(name, networks, pairs))}
+    """The metrics to measure, in the order of the tables; those that need the model's time only if they are named."""
+    refused = {name: reason for name in METRICS if (reason := _reason_against(name, networks, pairs))}
     if wanted is None:
-        return tuple(name for name in _ALL if name not in refused)
-    if unknown := [name for name in wanted if name not in _ALL]:
-        raise ProtocolError(f"--metrics: no metric {unknown[0]}; there are {', '.join(_ALL)}")
+        return tuple(name for name in METRICS if name not in refused and name not in MODEL_METRICS)
+    if unknown := [name for name in wanted if name not in METRICS]:
+        raise ProtocolError(f"--metrics: no metric {unknown[0]}; there are {', '.join(METRICS)}")
     for name in wanted:
         if name in refused:
             raise ProtocolError(f"--metrics {name}: {refused[name]}")
         partner = SET_METRICS[name].with_metric if name in SET_METRICS else None
         if partner and partner not in wanted:
             raise ProtocolError(f"--metrics {name}: it is made of {partner} as well; name that too")
-    return tuple(name for name in _ALL if name in wanted)
+    return tuple(name for name in METRICS if name in wanted)
 
 
 def _reason_against(name: str, networks: Mapping[str, FrozenNetwork], pairs: int) -> str:
     """Why a metric cannot be measured, empty if it can."""
+    if name in MODEL_METRICS:
+        return ""
     metric = (PAIR_METRICS | SET_METRICS)[name]
     partner = metric.with_metric if isinstance(metric, SetMetric) else None
     for role in (metric.needs, PAIR_METRICS[partner].needs if partner else None):
@@ -117,6 +119,3 @@ def _reason_against(name: str, networks: Mapping[str, FrozenNetwork], pairs: int
     if isinstance(metric, SetMetric) and pairs < metric.fewest:
         return f"it needs at least {metric.fewest} pairs, there are {pairs}"
     return ""
-
-
-_ALL = (*PAIR_METRICS, *SET_METRICS)

@@ -7,6 +7,7 @@ import torch
 
 from scumble.cache import cache_directory
 from scumble.checkpoint import Checkpoint, find_checkpoint, load_generator
+from scumble.protocol.cost import inference_cost
 from scumble.protocol.definition import Protocol, read_protocol
 from scumble.protocol.lookup import find_files
 from scumble.protocol.networks import make_networks
@@ -56,7 +57,10 @@ def evaluate(
         for painter, source, (name, target) in zip(painters, [*checkpoints, *images], targets.items(), strict=True):
             own = measure(painter, references, processes.share(batches_of(frozen, batch_size)))
             if (parts := processes.gather(own)) is not None:
-                scores.append(sum_up(join(parts), references, name, setting | _origin(source)))
+                details = setting | _origin(source)
+                if isinstance(painter, Model):
+                    details["inference"] = inference_cost(painter.generator, frozen.size, device)
+                scores.append(sum_up(join(parts), references, name, details))
                 scores[-1].write(target)
     if scores:
         _report(frozen, scores, targets)
@@ -70,6 +74,10 @@ def _report(protocol: Protocol, scores: Sequence[Scores], targets: Mapping[str, 
     for each in scores:
         for metric, note in each.notes.items():
             print(f"{each.model}, {metric}: {note}")
+        if cost := each.details.get("inference"):
+            print(
+                f"{each.model}: {cost['seconds']:.3g} s and {cost['peak_bytes'] / 1e6:.3g} MB for a picture of {size}"
+            )
     print("\n".join(f"{name}: {path}" for name, path in targets.items()))
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scumble.losses.perceptual import channel_moments, gram_matrix
-from scumble.metrics import content, style
+from scumble.metrics import content, style, temporal
 from scumble.metrics.distributions import (
     EXTRAPOLATE_FROM,
     diversity,
@@ -57,6 +57,13 @@ class Metric(NamedTuple):
     needs: str | None
     describe: Describe
     distance: Callable[[Description, Description], Tensor]
+
+
+class ModelMetric(NamedTuple):
+    """One number for each pair that asks the model for another picture: of the content, changed by ``change``."""
+
+    change: Callable[[Tensor, int], Tensor]
+    compare: Callable[[Tensor, Tensor], Tensor]
 
 
 class SetMetric(NamedTuple):
@@ -177,6 +184,12 @@ PAIR_METRICS: dict[str, Metric] = {
 }  # fmt: skip
 
 
+MODEL_METRICS: dict[str, ModelMetric] = {
+    "flicker_shift": ModelMetric(lambda images, seed: temporal.shifted(images), temporal.flicker_of_shift),
+    "flicker_noise": ModelMetric(temporal.noised, temporal.flicker_of_noise),
+}
+
+
 def _frechet(vectors: Vectors) -> Tensor:
     return frechet_distance(vectors.stylized, vectors.styles)
 
@@ -212,4 +225,4 @@ SET_METRICS: dict[str, SetMetric] = {
     ),
     "diversity_relu4_1": SetMetric(ENCODER, _encoder_vector, _diversity),
 }
-HIGHER_IS_BETTER = {"ssim", "edge_agreement", "diversity_relu4_1"}
+METRICS = (*PAIR_METRICS, *MODEL_METRICS, *SET_METRICS)

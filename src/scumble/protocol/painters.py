@@ -15,7 +15,9 @@ from scumble.seeding import mix
 
 
 class Painter(Interface):
-    """Makes the stylized images of some pairs of a protocol."""
+    """Makes the stylized images of some pairs of a protocol; ``paints`` says if it can paint other contents as well."""
+
+    paints: bool
 
     def __call__(self, pairs: Sequence[int], content: Tensor, style: Tensor) -> Tensor:
         """The stylized images of the pairs with these indices, (B, 3, S, S) as float; not finite where it failed."""
@@ -26,6 +28,8 @@ class Model:
 
     What a generator draws at random depends on the seed and the first pair of the batch alone.
     """
+
+    paints = True
 
     def __init__(self, generator: nn.Module, seed: int):
         self.generator, self.seed = generator, seed
@@ -44,6 +48,8 @@ class Pictures:
     So ``scumble stylize`` names them. They are resized and cropped as the contents are.
     Raises: ProtocolError if a picture is missing, or if a name says two things.
     """
+
+    paints = False
 
     def __init__(self, folder: str | Path, protocol: Protocol):
         found: dict[str, list[Path]] = {}

@@ -11,7 +11,7 @@ from rich.progress import track
 from torch import Tensor
 
 from scumble.protocol.definition import Protocol
-from scumble.protocol.metrics import PAIR_METRICS, SET_METRICS, Seen, Vectors
+from scumble.protocol.metrics import MODEL_METRICS, PAIR_METRICS, SET_METRICS, ModelMetric, Seen, Vectors
 from scumble.protocol.painters import Painter
 from scumble.protocol.references import References
 from scumble.protocol.scores import Scores, summarize
@@ -52,13 +52,33 @@ def measure(painter: Painter, references: References, batches: Sequence[range]) 
                 vector = seen.described(SET_METRICS[name].describe)[""]
                 vectors.setdefault(name, []).append(torch.where(finite[:, None], vector, torch.nan).cpu())
                 continue
-            metric = PAIR_METRICS[name]
-            indices = contents if metric.of == "content" else styles
-            wanted = references.described(metric.of, metric.describe, indices) if metric.of else {}
-            values = metric.distance(seen.described(metric.describe), wanted)
+            if name in MODEL_METRICS:
+                values = _of_another_picture(
+                    MODEL_METRICS[name], painter, batch, content, style, stylized, protocol.seed
+                )
+            else:
+                metric = PAIR_METRICS[name]
+                indices = contents if metric.of == "content" else styles
+                wanted = references.described(metric.of, metric.describe, indices) if metric.of else {}
+                values = metric.distance(seen.described(metric.describe), wanted)
             measured.values.setdefault(name, []).extend(torch.where(finite, values, torch.nan).tolist())
     measured.vectors.update({name: torch.cat(parts) for name, parts in vectors.items()})
     return measured
+
+
+def _of_another_picture(
+    metric: ModelMetric,
+    painter: Painter,
+    batch: range,
+    content: Tensor,
+    style: Tensor,
+    stylized: Tensor,
+    seed: int,
+) -> Tensor:
+    """The values of a metric that compares with what is painted of the changed content; NaN if nothing is."""
+    if not painter.paints:
+        return torch.full((len(batch),), torch.nan, device=content.device)
+    return metric.compare(painter(batch, metric.change(content, seed), style), stylized)
 
 
 def join(parts: Iterable[Measured]) -> Measured:
@@ -95,8 +115,10 @@ def sum_up(measured: Measured, references: References, model: str, details: Mapp
     for name, values in measured.values.items():
         for row, value in zip(rows, values, strict=True):
             row[name] = value if math.isfinite(value) else None  # type: ignore[assignment]
-    failed = sum(any(value is None for value in row.values()) for row in rows)
-    if failed:
+    for name in MODEL_METRICS.keys() & measured.values.keys():
+        if not summary[name]["n"]:
+            notes[name] = "not measured: it asks a model for further pictures"
+    if failed := sum(any(row[name] is None for name in PAIR_METRICS.keys() & row.keys()) for row in rows):
         notes["not finite"] = f"{failed} of {len(rows)} stylized images have a NaN or an infinity, and no scores"
     ordered = {name: summary[name] for name in protocol.metrics}
     return Scores(protocol.id, model, list(rows), ordered, notes, dict(details))

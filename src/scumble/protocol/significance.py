@@ -45,7 +45,12 @@ def paired_tests(scores: Sequence[Scores], seed: int = 0) -> list[Comparison]:
         raise ProtocolError("a comparison needs the scores of two models or more")
     check_same_protocol(scores)
     first, *others = scores
-    tests = [_test(metric, first, other, seed) for metric in first.pair_metrics for other in others]
+    tests = [
+        _test(metric, first, other, seed)
+        for metric in first.pair_metrics
+        for other in others
+        if np.isfinite(other.values(metric) - first.values(metric)).any()
+    ]
     corrected = holm([test.p_value for test in tests])
     return [test._replace(corrected=value) for test, value in zip(tests, corrected, strict=True)]
 
@@ -107,8 +112,6 @@ def _test(metric: str, baseline: Scores, model: Scores, seed: int) -> Comparison
     known = np.isfinite(differences)
     contents, styles = ([name for name, k in zip(names, known, strict=True) if k] for names in baseline.groups())
     found = differences[known]
-    if not len(found):
-        return Comparison(metric, baseline.model, model.model, *(float("nan"),) * 3, 1.0, 1.0)
     low, high = bootstrap_interval(found, contents, styles, seed)
     p_value = paired_p_value(found, contents, styles)
     return Comparison(metric, baseline.model, model.model, float(found.mean()), low, high, p_value, p_value)
