@@ -28,9 +28,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory, arguments: list[str]) -> Pat
     return root / "whole"
 
 
-def interrupted(arguments: list[str], cwd: Path, hook: str, step: int, signum: int, *more: str) -> int:
+def interrupted(
+    arguments: list[str], cwd: Path, hook: str, step: int, signum: int, *more: str, killer: str = "Kill"
+) -> int:
     """Train in the folder ``run`` until the signal comes; the exit status."""
-    kill = f"+callbacks.kill={{_target_: killer.Kill, hook: {hook}, step: {step}, signum: {signum}}}"
+    kill = f"+callbacks.kill={{_target_: killer.{killer}, hook: {hook}, step: {step}, signum: {signum}}}"
     result = scumble("train", *arguments, *more, kill, "run_dir=run", cwd=cwd, check=False, PYTHONPATH=str(HERE))
     return result.returncode
 
@@ -79,6 +81,14 @@ def test_all_ranks_give_way_together(tmp_path: Path, arguments: list[str]) -> No
     assert interrupted(arguments, tmp_path, "on_train_batch_start", 4, signal.SIGTERM, "trainer=ddp_sim") == 143
     assert next(iter(list_checkpoints(tmp_path / "run"))) == 5
     assert list(differences(tmp_path / "whole", resumed(tmp_path))) == []
+
+
+@pytest.mark.slow
+def test_a_signal_to_all_processes_ends_those_of_wandb_first(tmp_path: Path, arguments: list[str], whole: Path) -> None:
+    hook, loggers = ("on_train_batch_start", 4, signal.SIGTERM), "logger=[csv,wandb]"
+    assert interrupted(arguments, tmp_path, *hook, loggers, killer="KillAll") == 128 + signal.SIGTERM
+    assert next(iter(list_checkpoints(tmp_path / "run"))) == 5
+    assert list(differences(whole, resumed(tmp_path))) == []
 
 
 def test_submitits_handler_decides_what_comes_after_its_signal() -> None:

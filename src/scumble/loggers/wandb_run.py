@@ -1,9 +1,11 @@
 """Weights & Biases."""
 
+import logging
 import os
 import secrets
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,8 @@ from scumble.files import atomic_write, link_or_copy
 from scumble.loggers.csv_file import read_metrics
 from scumble.loggers.pictures import PICTURES, list_pictures
 from scumble.loggers.wandb_file import mend, read_history, wandb_files
+
+log = logging.getLogger(__name__)
 
 Mode = Literal["online", "offline", "disabled"]
 ARTIFACTS = ("none", "last", "all")
@@ -54,6 +58,7 @@ class WandbLogger(lightning_loggers.Logger):
             "tags": tags,
         }
         self._run: Any = None
+        self._is_cut_off = False
         self._id: str | None = None
         self._newest_checkpoint: tuple[Path, int] | None = None
         # The last step that the history of earlier starts has, and the names of what it has of it.
@@ -132,7 +137,8 @@ class WandbLogger(lightning_loggers.Logger):
     @rank_zero_only
     def add_tag(self, tag: str) -> None:
         """Tag the run, besides the tags that it has."""
-        self.experiment.tags = tuple(dict.fromkeys((*(self.experiment.tags or ()), tag)))
+        with self._outliving_its_service():
+            self.experiment.tags = tuple(dict.fromkeys((*(self.experiment.tags or ()), tag)))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -141,7 +147,8 @@ class WandbLogger(lightning_loggers.Logger):
             return
         if status == "success" and self.artifacts == "last" and self._newest_checkpoint is not None:
             self._log_artifact(*self._newest_checkpoint)
-        self._run.finish(exit_code=0 if status == "success" else 1)
+        with self._outliving_its_service():
+            self._run.finish(exit_code=0 if status == "success" else 1)
         if not self._run.offline:  # it is uploaded
             for path in self._staging.glob("*"):
                 path.unlink()
@@ -180,7 +187,18 @@ class WandbLogger(lightning_loggers.Logger):
             known = self._known_names if step == self._known_step and self._known_names else values.keys()
             values = {name: value for name, value in values.items() if name not in known}
         if values:
-            self.experiment.log(values, step=step)
+            with self._outliving_its_service():
+                self.experiment.log(values, step=step)
+
+    @contextmanager
+    def _outliving_its_service(self) -> Iterator[None]:
+        """A scheduler sends SIGTERM to all processes of a job; W&B's ends at once, and the run has a step to finish."""
+        try:
+            yield
+        except ConnectionError as error:
+            if not self._is_cut_off:
+                log.warning("W&B's process has ended (%s); metrics.csv goes on without it.", error)
+            self._is_cut_off = True
 
     @property
     def _staging(self) -> Path:
