@@ -112,8 +112,8 @@ class SameConfigOnAllRanks(L.Callback):
         if len(set(hashes)) > 1:
             listed = ", ".join(f"rank {rank}: {value:012x}" for rank, value in enumerate(hashes))
             raise ValueError(
-                f"the ranks have different configs ({listed}); start all of them with the same overrides, and with the "
-                "same run_dir"
+                f"the ranks have different configs ({listed}); start all of them with the same overrides, run_dir "
+                "among them: the default holds the time"
             )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
