@@ -46,11 +46,13 @@ NOT_RUN = {
     r"(\.venv/bin/)?tensorboard .*": "a server",
     r"(\.venv/bin/)?jupyter .*": "a server; the notebooks have a test of their own",
     r"nvidia-smi|squeue|sbatch .*|srun .*": "the machine of the reader",
+    r"torchrun .*": "test_torchrun.py runs it",
 }
 
 # Replaces what a command says of the same key; what a command chooses besides stays.
 TINY = ("steps", "val_every_n_steps", "checkpoint_every_n_steps", "data.image_size", "data.batch_size", "threads")
-NEEDS_A_CLUSTER = ("trainer=gpu", "trainer=ddp", "hydra/launcher=submitit_slurm")
+NEEDS_A_GPU = {"trainer=gpu", "trainer=ddp"}
+NEEDS_A_CLUSTER = {"hydra/launcher=slurm", "hydra/launcher=submitit_slurm"}  # test_slurm.py runs such a sweep
 
 
 class Command(NamedTuple):
@@ -116,6 +118,23 @@ def is_train(arguments: Sequence[str]) -> bool:
     return arguments[:1] == ["train"] and not {"--help", "-h"} & set(arguments)
 
 
+def first_of_sweep(arguments: Sequence[str]) -> list[str]:
+    """The overrides among the arguments, with the first of the values of a sweep."""
+    overrides = OverridesParser.create().parse_overrides([word for word in arguments if is_override(word)])
+    return [
+        f"{override.get_key_element()}={first_value(override)}"
+        if override.is_sweep_override()
+        else str(override.input_line)
+        for override in overrides
+    ]
+
+
+def first_value(override: Override) -> object:
+    """The first of the values of a sweep, the lower end of an interval."""
+    value = override.value()
+    return value.start if isinstance(value, IntervalSweep) else next(override.sweep_string_iterator())
+
+
 def is_override(argument: str) -> bool:
     return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
 
@@ -157,20 +176,9 @@ def test_command_is_known(command: Command) -> None:
 def test_overrides_compose(command: Command) -> None:
     """The config as the document gives it, with the first of the values of a sweep."""
     _, arguments = scumble_arguments(command) or ({}, [])
-    overrides = [
-        f"{override.get_key_element()}={first_value(override)}"
-        if override.is_sweep_override()
-        else str(override.input_line)
-        for override in OverridesParser.create().parse_overrides([a for a in arguments if is_override(a)])
-    ]
+    overrides = first_of_sweep(arguments)
     with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         hydra.compose("train", overrides, return_hydra_config=True)
-
-
-def first_value(override: Override) -> object:
-    """The first of the values of a sweep, the lower end of an interval."""
-    value = override.value()
-    return value.start if isinstance(value, IntervalSweep) else next(override.sweep_string_iterator())
 
 
 @pytest.mark.slow
@@ -183,8 +191,11 @@ def test_command_runs(command: Command, placeholder: Callable[[str], str], folde
     arguments = [re.sub(r"^(hydra\.sweeper\.n_trials)=\d+$", rf"\1={trials}", argument) for argument in arguments]
     if is_train(arguments) or arguments[:2] == ["sweep", "plan"]:
         arguments = tiny(arguments, cwd)
-        if set(arguments) & set(NEEDS_A_CLUSTER) and not torch.cuda.is_available():
-            arguments += ["--cfg", "job"]
+        absent = NEEDS_A_CLUSTER if torch.cuda.is_available() else NEEDS_A_CLUSTER | NEEDS_A_GPU
+        if absent & set(arguments):
+            arguments = ["train", *first_of_sweep(arguments), "--cfg", "job"]
+    if arguments[0] == "sweep":
+        arguments = [word for word in arguments if word not in NEEDS_A_CLUSTER]
     if arguments[0] == "check-resume":
         arguments += ["--steps=6", "debug=tiny"]
     path = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]))

@@ -229,7 +229,7 @@ def _going_on(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], A
                 file.write(f"{message_of(error)}\n\n{traceback.format_exc()}".encode())
             log.error("This run failed: %s", message_of(error))
             return {}
-        kept.unlink(missing_ok=True)
+        kept.unlink(missing_ok=True)  # another process may have found that it could not train this run
         return metrics
 
     return wrapped

@@ -5,12 +5,14 @@ import os
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from scumble.config import config_hash
 from scumble.files import atomic_write
 from scumble.resume import in_any_folder
+from scumble.slurm import own_job, queued_jobs
 
 STATUS_FILE = "status.json"
 # In the folder of a run of a sweep that failed: what went wrong, and where.
@@ -39,7 +41,7 @@ class Status(NamedTuple):
     """What a run folder says of its run.
 
     ``key`` is the hash of its config, ``step`` that of its newest checkpoint, ``steps`` its length (0 if not known),
-    ``reason`` what the monitor said that stopped it.
+    ``reason`` what the monitor said that stopped it, ``job`` the name of its job of SLURM.
     """
 
     state: State
@@ -50,6 +52,7 @@ class Status(NamedTuple):
     process: int
     steps: int = 0
     reason: str = ""
+    job: str | None = None
 
 
 def run_key(config: Mapping[str, Any]) -> str:
@@ -81,6 +84,7 @@ def record(
         os.getpid(),
         config.get("steps", 0),
         reason,
+        own_job(),
     )
     with atomic_write(Path(run_dir) / STATUS_FILE) as file:
         file.write(json.dumps(status._asdict(), indent=2).encode())
@@ -91,16 +95,26 @@ def record(
 def read_status(run_dir: str | Path) -> Status | None:
     """What a run folder says of its run; None if it says nothing that can be read.
 
-    A run whose process on this machine is gone was killed: it is preempted. Of other machines only their word is known.
+    A run whose process on this machine is gone, or whose job is in no queue, was killed: it is preempted. Of other
+    machines only their word is known.
     """
     try:
         found = json.loads((Path(run_dir) / STATUS_FILE).read_text())
         status = Status(**found | {"state": State(found["state"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    if status.state == State.RUNNING and status.host == socket.gethostname() and not _is_alive(status.process):
+    is_gone = status.host == socket.gethostname() and not _is_alive(status.process)
+    if status.state == State.RUNNING and (is_gone or _is_queued(status.job) is False):
         return status._replace(state=State.PREEMPTED)
     return status
+
+
+def other_job(run_dir: str | Path) -> str | None:
+    """The job in SLURM's queue that trains this run or will go on with it, if it is not that of this process."""
+    status = read_status(run_dir)
+    if status is None or status.state in FINISHED or status.job == own_job() or not _is_queued(status.job):
+        return None
+    return status.job
 
 
 def is_done(run_dir: str | Path, config: Mapping[str, Any], step: int = 0) -> Status | None:
@@ -147,3 +161,13 @@ def _is_alive(process: int) -> bool:
     except PermissionError:  # it is another user's
         return True
     return True
+
+
+def _is_queued(job: str | None) -> bool | None:
+    """Whether a job waits or runs; None if that cannot be known."""
+    queued = _queue() if job else None
+    return None if queued is None else job in queued
+
+
+# A command that looks at a hundred runs asks once.
+_queue = cache(queued_jobs)

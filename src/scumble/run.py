@@ -37,9 +37,10 @@ from scumble.checkpoint import (
 from scumble.config import check_trust, instantiate, instantiate_untrusted
 from scumble.data.module import EndlessData
 from scumble.files import atomic_write
-from scumble.ledger import STATUS_FILE, State, is_done, is_trained_elsewhere, record, state_of
+from scumble.ledger import STATUS_FILE, State, is_done, is_trained_elsewhere, other_job, record, state_of
 from scumble.metrics.images import HasResults, ImageMetrics
 from scumble.resume import check_resumable
+from scumble.slurm import is_started_again
 
 CONFIG_NAME = "config.yaml"
 # Below it a Frechet distance is mostly bias; the literature uses 50,000 and calls 5,000 few.
@@ -53,9 +54,9 @@ log = logging.getLogger(__name__)
 def train(config: DictConfig) -> dict[str, float]:
     """Train the run that a composed config describes, and return its last metrics.
 
-    Everything of the run goes to ``config.run_dir``. With ``config.resume`` it goes on from the newest readable
-    checkpoint there, and starts from nothing if there is none; a run that is done is left as it is, and with
-    ``resume=failed`` any run that did not fail.
+    Everything of the run goes to ``config.run_dir``. With ``config.resume``, or when a scheduler starts the same run
+    again, it goes on from the newest readable checkpoint there, and starts from nothing if there is none; a run that is
+    done is left as it is, and with ``resume=failed`` any run that did not fail.
     """
     plain = resolve(config)
     run_dir = Path(plain["run_dir"])
@@ -65,10 +66,13 @@ def train(config: DictConfig) -> dict[str, float]:
     if plain["resume"] == "failed" and not _failed(run_dir):
         log.info("Left as it is: %s", run_dir)
         return {}
+    plain["resume"] = plain["resume"] or is_started_again()
     if plain["resume"] and (done := is_done(run_dir, plain, _newest_step(run_dir))):
         log.info("%s already: %s", done.state.capitalize(), run_dir)
         return done.metrics
     _refuse_a_second_process(run_dir)
+    if job := other_job(run_dir):
+        raise ValueError(f"{run_dir} is trained by job {job} of SLURM; wait until it has ended, or scancel {job} first")
     checkpoint = prepare_run_folder(run_dir, plain)
     _record(run_dir, State.RUNNING, plain, _newest_step(run_dir))
     try:
