@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from runs import scumble_here
+from runs import TINY, make_images, scumble_here
 from scipy import stats
-from synthetic_runs import distances, photographs, write_run, write_sweep
+from synthetic_runs import METRICS, distances, photographs, write_run, write_sweep
 
 import scumble
 from scumble.comparison.cells import GridError, contact_sheet, encode, read_grid
@@ -48,6 +48,24 @@ def test_a_run_is_read_whole(tmp_path: Path) -> None:
     assert run.results["val/style_distance"].mean == style
     assert sorted(run.grids) == [10, 20]
     assert run.missing == []
+
+
+@pytest.mark.slow
+def test_a_real_run_is_read_whole(tmp_path: Path) -> None:
+    images = make_images(tmp_path / "images", 4)
+    data = [f"data.content={images}", f"data.style={images}"]
+    scumble_here("train", *TINY, *data, "loss_weights.style=5", "run_dir=run", cwd=tmp_path)
+    run = load_run(tmp_path / "run")
+    assert (run.state, run.step, run.missing) == (State.DONE, 4, [])
+    assert run.config["loss_weights.style"] == 5
+    assert run.choices["generator"] == "residual_attention"
+    assert run.results["val/style_distance"].mean > 0
+    for path in run.grids.values():
+        cells = read_grid(path)
+        assert cells  # with 4 images both pairs may be the same
+        for cell in cells.values():
+            assert [*cell.inputs, cell.caption] == ["content", "style", "stylized"]
+            assert cell.output.size == (32, 32)
 
 
 def test_reading_runs_imports_no_torch_and_the_package_nothing(tmp_path: Path) -> None:
@@ -155,6 +173,9 @@ def test_a_run_that_has_not_begun_is_known(tmp_path: Path) -> None:
         run.write_text(run.read_text() + "- threads=1\n")
     shutil.rmtree(sweep / "loss_weights.style=2,seed=1")
     assert load_sweep(sweep).pending == ["loss_weights.style=2 seed=1"]
+    for damaged in ("{", json.dumps({"hydra": {"overrides": {"task": ["a=[", "b"]}}})):
+        (sweep / "multirun.yaml").write_text(damaged)
+        assert load_sweep(sweep).pending == []
 
 
 # The table
@@ -194,6 +215,14 @@ def test_seeds_are_one_configuration_with_its_spread(tmp_path: Path) -> None:
     assert (found.low, found.high) == pytest.approx((low, high))
 
 
+def test_a_table_is_per_run_or_per_configuration(tmp_path: Path) -> None:
+    sweep = load_sweep(write_sweep(tmp_path / "sweep", styles=[1, 2], seeds=[0]))
+    assert list(sweep.to_dataframe()) == ["run", "state", "step", "loss_weights.style", *METRICS]
+    assert list(sweep.to_dataframe("configuration"))[-4:] == [*METRICS, "runs"]  # a single seed has no spread
+    with pytest.raises(ValueError, match="per is 'seed'; accepted: run, configuration"):
+        sweep.to_dataframe("seed")  # type: ignore[arg-type]
+
+
 def test_a_seed_that_ended_early_or_is_there_twice_does_not_count(tmp_path: Path) -> None:
     for name, seed, steps in (("a", 0, [10, 20]), ("b", 1, [10, 20]), ("c", 2, [10]), ("again", 1, [10, 20])):
         run = write_run(tmp_path / name, {"seed": seed}, steps=steps, state=State.PREEMPTED)
@@ -206,7 +235,7 @@ def test_a_seed_that_ended_early_or_is_there_twice_does_not_count(tmp_path: Path
 
 
 def test_a_single_run_has_the_interval_of_its_scores() -> None:
-    assert estimate([Measured(3.0, 2.5, 3.5, 60)]) == (3.0, 1, None, 2.5, 3.5)
+    assert estimate([Measured(3.0, 2.5, 3.5)]) == (3.0, 1, None, 2.5, 3.5)
     assert estimate([Measured(3.0)]) == (3.0, 1, None, None, None)
     diverged = estimate([Measured(3.0), Measured(math.nan)])
     assert math.isnan(diverged.mean)
@@ -226,14 +255,17 @@ def test_scores_of_different_protocols_have_columns_of_their_own(tmp_path: Path)
     (runs[0] / "scores-aaaa.json").write_text(scores("aaaa", 1.0))
     (runs[1] / "scores-aaaa.json").write_text(scores("aaaa", 2.0))
     (runs[2] / "scores-bbbb.json").write_text(scores("bbbb", 3.0))
+    unknown = {"mean": None, "standard_error": None, "low": None, "high": None, "n": 0}  # no picture was finite
+    (runs[2] / "scores-cccc.json").write_text(json.dumps({"protocol": "cccc" * 16, "summary": {"lpips": unknown}}))
     frame = scumble.load_sweep(sweep).to_dataframe()
     assert frame["scores-aaaa/content_distance"].tolist()[:2] == [1.0, 2.0]
     assert math.isnan(frame["scores-aaaa/content_distance"][2])
     assert frame["scores-bbbb/content_distance"].dropna().tolist() == [3.0]
+    assert math.isnan(frame["scores-cccccccc/lpips"][2])
     configurations = scumble.load_sweep(sweep).to_dataframe("configuration")
     assert configurations["scores-aaaa/content_distance_low"].tolist()[:2] == [0.8, 1.8]
     output = scumble_here("compare", "sweep", cwd=tmp_path).stdout
-    assert "scores of 2 protocols stand in columns of their own (scores-aaaa, scores-bbbb)" in output
+    assert "scores of 3 protocols stand in columns of their own (scores-aaaa, scores-bbbb, scores-cccccccc)" in output
 
 
 def test_evaluations_on_other_images_have_columns_of_their_own(tmp_path: Path) -> None:

@@ -119,7 +119,10 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def runs_of_grid(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each run of a grid, without ``resume``; none if a value is drawn by a sampler."""
+    """The overrides of each run of a grid, without ``resume``; none if a value is drawn by a sampler.
+
+    Raises: ValueError for words that are no overrides.
+    """
     choices = []
     for override in parse(overrides):
         key = override.get_key_element()

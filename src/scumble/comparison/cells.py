@@ -74,18 +74,21 @@ def contact_sheet(runs: Sequence[Run], limit: int) -> ContactSheet:
     sheet = ContactSheet(cells=[{} for _ in runs])
     album = _Album(sheet.pictures)
     last = {index: max(run.grids) for index, run in enumerate(runs) if run.grids}
-    found = {index: cells for index, step in last.items() if (cells := _try_read(runs[index], step))}
+    rows: dict[str, Cell] = {}
+    found: dict[int, dict[str, Image.Image]] = {}
+    for index, step in _progress(last.items(), "Reading pictures"):
+        if cells := _try_read(runs[index], step):
+            rows = cells | rows
+            found[index] = {key: cell.output for key, cell in cells.items()}
     if not found:
         return sheet
     keys = _choose_pairs(found.values(), sheet)
-    album.side = sheet.side = _choose_side(found.values(), keys, limit, sheet)
-    for index, cells in _progress(found.items(), "Pictures"):
-        sheet.cells[index][last[index]] = [album.add(cells[key].output) if key in cells else None for key in keys]
-    first = {key: cells[key] for cells in reversed(found.values()) for key in keys if key in cells}
-    sheet.pairs = [
-        Pair({caption: album.add(image) for caption, image in first[key].inputs.items()}, first[key].caption)
-        for key in keys
-    ]
+    album.side = sheet.side = _choose_side(list(found.values()), keys, limit, sheet)
+    for index, outputs in _progress(found.items(), "Encoding pictures"):
+        sheet.cells[index][last[index]] = [album.add(outputs[key]) if key in outputs else None for key in keys]
+    for key in keys:
+        inputs = {caption: album.add(image) for caption, image in rows[key].inputs.items()}
+        sheet.pairs.append(Pair(inputs, rows[key].caption))
     mean = album.bytes / max(1, len(found))
     steps = _spread({step for index in found for step in runs[index].grids})
     for number, step in enumerate(_progress(steps, "Earlier pictures")):
@@ -165,23 +168,22 @@ def _try_read(run: Run, step: int) -> dict[str, Cell]:
         return {}
 
 
-def _choose_pairs(found: Iterable[dict[str, Cell]], sheet: ContactSheet) -> list[str]:
+def _choose_pairs(found: Iterable[dict[str, Image.Image]], sheet: ContactSheet) -> list[str]:
     """The keys of the pairs that most runs have, in the order of the grids."""
-    counted = Counter(key for cells in found for key in cells)
+    counted = Counter(key for outputs in found for key in outputs)
     chosen = [key for key, _ in counted.most_common(PAIRS)]
     if len(counted) > len(chosen):
         sheet.left_out.append(f"{len(counted) - len(chosen)} of {len(counted)} pairs")
     return [key for key in counted if key in chosen]
 
 
-def _choose_side(found: Iterable[dict[str, Cell]], keys: list[str], limit: int, sheet: ContactSheet) -> int:
+def _choose_side(found: Sequence[dict[str, Image.Image]], keys: list[str], limit: int, sheet: ContactSheet) -> int:
     """The longest side with which the cells of all runs fit; fewer pairs, taken from ``keys``, if none does."""
-    grids = list(found)
-    sample = [cell.output for cells in grids[:3] for cell in cells.values()]
+    sample = [image for outputs in found[:3] for image in outputs.values()]
     own = max(max(image.size) for image in sample)
     largest = min(own, SIDES[0])
     for side in (largest, *(side for side in SIDES if side < largest)):
-        cost = len(grids) * sum(len(encode(image, side)) for image in sample) / len(sample)
+        cost = len(found) * sum(len(encode(image, side)) for image in sample) / len(sample)
         if cost * len(keys) <= limit:
             if side < own:
                 sheet.left_out.append(f"detail: cells of {own} pixels have been reduced to {side}")

@@ -2,9 +2,11 @@
 
 import io
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -28,12 +30,11 @@ TRAINING_DATA = (
 
 
 class Measured(NamedTuple):
-    """A metric of one run: its mean over ``n`` images or pairs, with an interval if the file has one."""
+    """A metric of one run: its mean over images or pairs, with a 95 % interval if the file has one."""
 
     mean: float
     low: float | None = None
     high: float | None = None
-    n: int = 1
 
 
 class Scores(NamedTuple):
@@ -71,13 +72,13 @@ class Run:
         steps = self.validations.index
         return int(steps[-1]) if len(steps) else self.step
 
-    @property
+    @cached_property
     def validations(self) -> pd.DataFrame:
         """The rows of ``metrics`` with a ``val/...``, and those columns."""
         columns = [name for name in self.metrics.columns if name.startswith("val/")]
         return self.metrics[columns].dropna(how="all")
 
-    @property
+    @cached_property
     def results(self) -> dict[str, Measured]:
         """``val/NAME`` of the last validation, NaN if it was no number, and ``SOURCE/NAME`` of all scores."""
         last = self.validations.tail(1)
@@ -99,9 +100,13 @@ class Sweep:
 
         Of configurations, ``NAME_sd`` is the standard deviation over the seeds, ``NAME_low`` and ``NAME_high`` bound
         the 95 % interval of the mean.
+        Raises: ValueError for another ``per``.
         """
         table = self.table()
-        return table.of_runs() if per == "run" else table.of_configurations()
+        tables = {"run": table.of_runs, "configuration": table.of_configurations}
+        if per not in tables:
+            raise ValueError(f"per is {per!r}; accepted: {', '.join(tables)}")
+        return tables[per]()
 
     def table(self) -> "Table":
         """The same as typed Python objects."""
@@ -180,15 +185,13 @@ def _pending(folder: Path) -> list[str]:
     """The runs of a sweep that have no folder yet, by what they change; none if that is not known."""
     if not (folder / "multirun.yaml").is_file():
         return []
-    from hydra.errors import HydraException
-
     from scumble.sweep import overrides_of, runs_of
 
     try:
         given = overrides_of(folder)  # as it was written, so a value of a sweep is not among them
         names = [run.name for run in runs_of(folder) if run.state == State.PENDING and not (folder / run.name).is_dir()]
         return [" ".join(word for word in name.split(" ") if word not in given) for name in names]
-    except (ValueError, OSError, HydraException):
+    except (ValueError, OSError):
         return []
 
 
@@ -259,11 +262,11 @@ def _read_scores(path: Path, missing: list[str]) -> list[Scores]:
 
 
 def _of_protocol(content: Mapping[str, Any]) -> Scores:
-    metrics = {
-        str(name): Measured(float(of["mean"]), _bound(of.get("low")), _bound(of.get("high")), int(of.get("n", 1)))
-        for name, of in content["summary"].items()
-    }
-    return Scores(f"scores-{content['protocol']}", metrics)
+    metrics = {}
+    for name, of in content["summary"].items():
+        mean = math.nan if of["mean"] is None else float(of["mean"])
+        metrics[str(name)] = Measured(mean, _bound(of.get("low")), _bound(of.get("high")))
+    return Scores(f"scores-{content['protocol'][:8]}", metrics)
 
 
 def _of_evaluation(content: Mapping[str, Any]) -> Scores:

@@ -93,7 +93,8 @@ class Table:
             rows.append(row | {"runs": " ".join(self.runs[index].name for index in configuration.runs)})
         columns = [f"{name}{end}" for name in self.metrics for end in ("", "_sd", "_low", "_high")]
         frame = pd.DataFrame(rows, columns=[*keys, "on_front", "seeds", "step", *columns, "runs"])
-        return frame.dropna(axis="columns", how="all")
+        unknown = [name for name in columns if name not in self.metrics and frame[name].isna().all()]
+        return frame.drop(columns=unknown)
 
     def write(self, folder: Path) -> list[Path]:
         """Write ``table.csv``, ``table.json`` and ``table.md``, a row per configuration, and return their paths."""

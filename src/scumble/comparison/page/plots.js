@@ -34,7 +34,7 @@ function layout(more) {
 }
 
 const CONFIG = {
-  displaylogo: false, responsive: true, scrollZoom: false, doubleClick: "reset",
+  displaylogo: false, responsive: true,
   modeBarButtonsToRemove: ["lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
 };
 
@@ -204,7 +204,7 @@ function drawSettings() {
     ...axis.ticks.map(([place, words]) => text(index, place, words, { xanchor: "left", xshift: 7, bgcolor: css("--paper"), borderpad: 1 })),
   ]);
   draw("settings-plot", linesByChoice(lines, true), {
-    dragmode: touch.matches ? false : "select", annotations, margin: { l: 20, r: 60, t: narrow ? 90 : 40, b: 16 },
+    dragmode: touch.matches ? false : "select", annotations, margin: { l: 20, r: narrow ? 84 : 60, t: narrow ? 90 : 40, b: 16 },
     xaxis: { range: [-0.1, axes.length - 0.75], showticklabels: false, showgrid: true, tickvals: axes.map((_, index) => index), gridcolor: css("--faint"), fixedrange: true },
     yaxis: { range: [-0.06, 1.06], visible: false, fixedrange: true },
   });

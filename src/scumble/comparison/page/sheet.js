@@ -17,7 +17,8 @@ const observer = new IntersectionObserver((entries) => {
 function picture(number, alt) {
   const { side } = report.sheet;
   const image = element("img", { "data-picture": number, alt, width: side, height: side, draggable: "false" });
-  observer.observe(image);
+  if (addresses.has(number)) image.src = address(number);
+  else observer.observe(image);
   return image;
 }
 
@@ -42,7 +43,7 @@ function nearestRun(key, value) {
 
 function slider(id, label, values, onchange) {
   const text = (place) => values[place];
-  const output = element("output", { for: id, id: `${id}-value` });
+  const output = element("b", { "aria-hidden": "true" });  // the slider says its value itself
   const input = element("input", { type: "range", id, min: 0, max: values.length - 1, step: 1, oninput: () => onchange(Number(input.value)) });
   const set = (place) => { input.value = place; output.textContent = text(place); input.setAttribute("aria-valuetext", text(place)); };
   return { box: element("div", { class: "slider" }, element("label", { for: id, title: label }, label), output, input), set };
@@ -132,7 +133,7 @@ function sizeCells() {
   const columns = cells.querySelectorAll("tbody tr:first-child td").length;
   const heading = cells.querySelector("tbody th")?.getBoundingClientRect().width ?? 0;
   const room = (cells.clientWidth - 26 - heading) / columns - 5;
-  cells.style.setProperty("--cell", `${Math.max(innerWidth < 640 ? 72 : 88, Math.min(192, Math.floor(room)))}px`);
+  cells.style.setProperty("--cell", `${Math.max(innerWidth < 640 ? 92 : 88, Math.min(192, Math.floor(room)))}px`);
 }
 
 /** All pictures show the same part of themselves. */

@@ -43,7 +43,7 @@ function split(metric) {
 function metricCell(estimate, metric) {
   if (!estimate) return element("span", { class: "none" }, "–", element("span", { class: "hidden" }, " missing"));
   const text = spreadText(estimate, metric);
-  return element("span", {}, formatted(estimate[0], metric), text ? element("span", { class: "spread" }, text) : null);
+  return element("span", {}, formatted(estimate[0], metric), text ? " " : null, text ? element("span", { class: "spread" }, text) : null);
 }
 
 function tableRows() {
