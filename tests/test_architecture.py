@@ -70,7 +70,10 @@ def test_imports_point_one_way(path: Path):
         if not of((part,), {name(path)}):
             continue
         found = of(forbidden, imports(path))
-        own = of((part,), found) if part != "scumble" else set()
+        if part != "scumble":
+            own = of((part,), found)
+        else:  # nobody asks the command line for anything but `python -m scumble`
+            own = found if name(path) == "scumble.__main__" else set()
         assert not found - own, f"{name(path)} must not import these"
 
 

@@ -93,7 +93,8 @@ def _overrides(folder: str | Path) -> dict[str, list[str]]:
     path = Path(folder) / "multirun.yaml"
     try:
         found: Any = yaml.safe_load(path.read_text())
-        return {part: [str(word) for word in found["hydra"]["overrides"][part]] for part in ("task", "hydra")}
+        given = {"hydra": [], **found["hydra"]["overrides"]}
+        return {part: [str(word) for word in given[part]] for part in ("task", "hydra")}
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} is no folder of a sweep: {path.name} cannot be read in it ({error})") from error
 
