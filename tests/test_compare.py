@@ -168,12 +168,12 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
 def test_a_run_that_has_not_begun_is_known(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path / "sweep", styles=[1, 2], seeds=[0, 1])
     words = ["threads=1", "loss_weights.style=1,2", "seed=0,1"]
-    (sweep / "multirun.yaml").write_text(json.dumps({"hydra": {"overrides": {"task": words}}}))
+    (sweep / "multirun.yaml").write_text(json.dumps({"hydra": {"overrides": {"task": words, "hydra": []}}}))
     for run in sweep.glob("*/.hydra/overrides.yaml"):
         run.write_text(run.read_text() + "- threads=1\n")
     shutil.rmtree(sweep / "loss_weights.style=2,seed=1")
     assert load_sweep(sweep).pending == ["loss_weights.style=2 seed=1"]
-    for damaged in ("{", json.dumps({"hydra": {"overrides": {"task": ["a=[", "b"]}}})):
+    for damaged in ("{", json.dumps({"hydra": {"overrides": {"task": ["a=[", "b"], "hydra": []}}})):
         (sweep / "multirun.yaml").write_text(damaged)
         assert load_sweep(sweep).pending == []
 

@@ -34,7 +34,7 @@ function layout(more) {
 }
 
 const CONFIG = {
-  displaylogo: false, responsive: true,
+  displaylogo: false, responsive: true, showSendToCloud: false, plotlyServerURL: "",  // nothing leaves the page
   modeBarButtonsToRemove: ["lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
 };
 
