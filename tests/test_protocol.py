@@ -176,7 +176,11 @@ def test_files_are_found_by_what_is_in_them(images: Path, protocol: Protocol, tm
         target = tmp_path / "deep" / "er" / f"other{index}.bin"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
-    found = find_files([*protocol.content, *protocol.style, *protocol.files()], [tmp_path])
+    (tmp_path / "deep" / "loop").symlink_to(tmp_path)
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "inside").symlink_to(tmp_path / "deep" / "er")
+    roots = [tmp_path / "gone", tmp_path / "link"]
+    found = find_files([*protocol.content, *protocol.style, *protocol.files()], roots)
     for file in protocol.content:
         assert found[file.sha256].read_bytes() == (images / "content" / file.name).read_bytes()
     assert found[protocol.files()[0].sha256].name == "distilled.safetensors"
@@ -561,6 +565,48 @@ def test_pictures_of_stylize_have_the_scores_of_the_model(
     file = f"scores-{read_protocol(tmp_path / 'p.json').id[:8]}.json"
     first, second = (read_scores(tmp_path / "scores" / f"{name}.{file}") for name in ("painter", "painted"))
     assert first.pairs == second.pairs
+
+
+@pytest.mark.slow
+def test_the_published_adain_and_gatys_stand_in_one_table(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SCUMBLE_CACHE", str(tmp_path / "cache"))
+    weights = shared / "weights"
+    vgg = weights / "vgg19_normalised_relu4_1.safetensors"
+    heads = weights / "lpips_squeeze_v0.1_linear.safetensors"
+    sides = [sorted((shared / "images" / side).iterdir())[:2] for side in ("content", "style")]
+    made = make_protocol(
+        *sides,
+        "all",
+        64,
+        encoder=["vgg19_normalised", str(vgg)],
+        lpips=["squeeze", str(weights / "squeezenet1_1_features.safetensors"), str(heads)],
+    )
+    made.write(tmp_path / "p.json")
+    judge = f"{{_target_: scumble.networks.perceptual_encoders.vgg19_normalised, weights: {vgg}}}"
+    (tmp_path / "adain.yaml").write_text(
+        "_target_: scumble.networks.feature_fusion.AdaIN\n"
+        f"encoder: {judge}\ndecoder_weights: {weights / 'adain_decoder.safetensors'}\n"
+    )
+    (tmp_path / "gatys.yaml").write_text(
+        f"_target_: scumble.networks.pixel_optimization.PixelOptimization\nencoder: {judge}\nsteps: 20\n"
+    )
+    for content, style in made.pairs:
+        name = f"{Path(made.content[content].name).stem}_{Path(made.style[style].name).stem}.png"
+        found = find_files(made.content, made.folders)
+        write_image(to_float(read_image(found[made.content[content].sha256])), tmp_path / "untouched" / name)
+    ways = ["--model", "adain.yaml", "gatys.yaml", "--images", "untouched", "--output", "scores"]
+    result = scumble_here("evaluate", "--protocol", "p.json", *ways, cwd=tmp_path)
+    assert "| metric | adain | gatys | untouched |" in result.stdout
+    adain, gatys, untouched = (
+        read_scores(tmp_path / "scores" / f"{name}.scores-{made.id[:8]}.json")
+        for name in ("adain", "gatys", "untouched")
+    )
+    for painted in (adain, gatys):
+        assert (painted.values("style_distance") < untouched.values("style_distance")).all()
+        assert (painted.values("lpips") > 0.1).all()
+    assert untouched.summary["lpips"]["mean"] == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.slow

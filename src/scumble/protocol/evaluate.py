@@ -55,7 +55,10 @@ def evaluate(
     scores = []
     with ranks() as processes:
         for painter, source, (name, target) in zip(painters, [*checkpoints, *images], targets.items(), strict=True):
-            own = measure(painter, references, processes.share(batches_of(frozen, batch_size)))
+            try:
+                own = measure(painter, references, processes.share(batches_of(frozen, batch_size)))
+            except ValueError as error:  # an image that its generator cannot take
+                raise ValueError(f"{name}: {error}") from error
             if (parts := processes.gather(own)) is not None:
                 details = setting | _origin(source)
                 if isinstance(painter, Model):

@@ -1,6 +1,7 @@
 """Finding the files of a protocol by what is in them, whatever they are called now."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -46,10 +47,17 @@ def find_files(wanted: Sequence[FrozenFile], folders: Iterable[str | Path]) -> d
 
 
 def _files(roots: Iterable[Path]) -> Iterator[Path]:
+    """The files below the roots; links are followed, a folder that they lead to twice is entered once."""
+    entered = set()
     for root in roots:
         if root.is_file():
             yield root
-        yield from (path for path in sorted(root.rglob("*")) if path.is_file())
+        for folder, subfolders, names in os.walk(root, followlinks=True):
+            real = os.path.realpath(folder)
+            subfolders[:] = [] if real in entered else sorted(subfolders)
+            if real not in entered:
+                entered.add(real)
+                yield from (path for name in sorted(names) if (path := Path(folder, name)).is_file())
 
 
 def _complaint(lost: Sequence[FrozenFile], named: dict[str, Path], roots: Sequence[Path]) -> str:
