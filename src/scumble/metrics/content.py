@@ -59,7 +59,7 @@ def self_similarity(features: Tensor, side: int = 16) -> Tensor:
 
     The features are first averaged on a grid of at most ``side`` x ``side`` cells.
     Shape: (B, C, H, W); returns (B, P, P) with P positions.
-    Source: Kolkin et al. 2019, equation 8 (STROTSS), https://arxiv.org/abs/1904.12785.
+    Source: Kolkin et al. 2019, the content loss of STROTSS, https://arxiv.org/abs/1904.12785.
     """
     grid = F.adaptive_avg_pool2d(features, (min(side, features.shape[2]), min(side, features.shape[3])))
     unit = F.normalize(grid.flatten(2), dim=1)

@@ -24,7 +24,7 @@ def frechet_distance(first: Tensor, second: Tensor) -> Tensor:
 
     Biased upwards for few images; below one image more than features, the covariance has not its full rank.
     Shape: (N, D) and (M, D) with at least 2 images each; returns a scalar.
-    Source: Heusel et al. 2017, equation 6, https://arxiv.org/abs/1706.08500.
+    Source: Heusel et al. 2017, https://arxiv.org/abs/1706.08500.
     """
     # The features are those of all processes already, and only one of them may ask.
     metric = FrechetInceptionDistance(GivenFeatures(first.shape[1]), sync_on_compute=False).to(first.device)
@@ -38,7 +38,7 @@ def kernel_distance(first: Tensor, second: Tensor) -> Tensor:
     """The squared maximum mean discrepancy with the kernel (x . y / D + 1)^3, unbiased: KID, on Inception's features.
 
     Shape: (N, D) and (M, D) with at least 2 images each; returns a scalar. All images are used, not subsets.
-    Source: Binkowski et al. 2018, section 3, https://arxiv.org/abs/1801.01401.
+    Source: Binkowski et al. 2018, https://arxiv.org/abs/1801.01401.
     """
     x, y = first.double(), second.double()
 
@@ -57,7 +57,7 @@ def extrapolated_frechet_distance(first: Tensor, second: Tensor, seed: int, poin
 
     Row i of both sets belongs together (a stylized image and the painting whose style it should have).
     Shape: two of (N, D); returns a scalar.
-    Source: Chong and Forsyth 2020, section 4, https://arxiv.org/abs/1911.07023, with the subsets of ArtFID: ``points``
+    Source: Chong and Forsyth 2020, https://arxiv.org/abs/1911.07023, with the subsets of ArtFID: ``points``
     sizes from 5000 to N.
     Raises: ValueError for fewer than 5000 images.
     """

@@ -44,7 +44,7 @@ def hellinger_distance(histogram: Tensor, style_histogram: Tensor) -> Tensor:
     """sqrt(1 - sum sqrt(p q)): 0 for equal histograms, 1 for those that share no cell.
 
     Shape: two of (B, N) that sum to 1; returns (B,).
-    Source: for colour histograms, Afifi et al. 2021, equation 6 (HistoGAN), https://arxiv.org/abs/2011.11731.
+    Source: for colour histograms, Afifi et al. 2021 (HistoGAN), https://arxiv.org/abs/2011.11731.
     """
     return (1 - (histogram * style_histogram).sqrt().sum(dim=1)).clamp_min(0).sqrt()
 

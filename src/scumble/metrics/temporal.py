@@ -33,7 +33,7 @@ def flicker_of_shift(repainted: Tensor, stylized: Tensor, pixels: int = SHIFT) -
 
     Where the scene was continued nothing is compared, nor within 16 pixels of it, where a network sees the border.
     Shape: two of (B, C, H, W) in [0, 1]; returns (B,); 0 for a picture that moves with its scene.
-    Source: consistency under known motion as in Ruder et al. 2016, section 5, https://arxiv.org/abs/1604.08610, with
+    Source: consistency under known motion as in Ruder et al. 2016, https://arxiv.org/abs/1604.08610, with
     the motion of the whole frame as the optical flow.
     """
     height, width = (side - pixels - 16 for side in stylized.shape[-2:])

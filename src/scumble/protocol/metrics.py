@@ -199,7 +199,7 @@ def _kernel(vectors: Vectors) -> Tensor:
 
 
 def _art(vectors: Vectors) -> Tensor:
-    """ArtFID's product (Wright and Ommer 2022, equation 3, https://arxiv.org/abs/2207.12280)."""
+    """ArtFID's product (Wright and Ommer 2022, https://arxiv.org/abs/2207.12280)."""
     return (1 + vectors.mean) * (1 + frechet_distance(vectors.stylized, vectors.styles))
 
 
