@@ -139,8 +139,8 @@ def state_of(run_dir: str | Path) -> State:
 def read_error(run_dir: str | Path) -> str:
     """The first line of what went wrong in the last attempt of a run of a sweep; empty if nothing did."""
     try:
-        return (Path(run_dir) / ERROR_FILE).read_text().split("\n", 1)[0]
-    except FileNotFoundError:
+        return (Path(run_dir) / ERROR_FILE).read_text(errors="replace").split("\n", 1)[0]
+    except OSError:
         return ""
 
 

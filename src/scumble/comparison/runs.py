@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from scumble.config import config_hash
-from scumble.ledger import ERROR_FILE, STATUS_FILE, State, read_status
+from scumble.ledger import STATUS_FILE, State, read_error, read_status
 from scumble.resume import in_any_folder, leaves
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def load_run(path: str | Path, name: str | None = None) -> Run:
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is no folder; give the folder of a run")
     missing: list[str] = []
-    status, error = read_status(path), _first_line(path / ERROR_FILE)
+    status, error = read_status(path), read_error(path)
     if status is None and (path / STATUS_FILE).exists():
         missing.append(f"{STATUS_FILE} cannot be read")
     overrides = _overrides(_read_yaml(path / OVERRIDES, list))
@@ -287,10 +287,3 @@ def _read_yaml(path: Path, kind: type) -> Any:
     except (OSError, ValueError, yaml.YAMLError):
         found = None
     return found if isinstance(found, kind) else kind()
-
-
-def _first_line(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").split("\n", 1)[0]
-    except OSError:
-        return ""
