@@ -6,22 +6,25 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from runs import make_images, scumble_here
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy.stats import f, ttest_1samp
 
 from scumble.images import read_image, to_float, write_image
 from scumble.networks.feature_fusion import adain_decoder
 from scumble.protocol.cost import inference_cost
 from scumble.protocol.creation import make_protocol
-from scumble.protocol.definition import Protocol, ProtocolError, choose_pairs, read_protocol
+from scumble.protocol.definition import FrozenNetwork, Protocol, ProtocolError, choose_pairs, read_protocol
 from scumble.protocol.lookup import find_files
 from scumble.protocol.metrics import PAIR_METRICS, SET_METRICS
+from scumble.protocol.networks import make_networks
 from scumble.protocol.painters import Model
 from scumble.protocol.references import References
 from scumble.protocol.scores import Scores, bootstrap_interval, read_scores, summarize
@@ -64,8 +67,6 @@ def first_content(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
 
 
 def references_of(protocol: Protocol, cache: Path | None = None) -> References:
-    from scumble.protocol.networks import make_networks
-
     found = find_files([*protocol.content, *protocol.style, *protocol.files()], protocol.folders)
     return References(protocol, found, make_networks(protocol, found), cache)
 
@@ -477,21 +478,13 @@ def test_scores_of_different_protocols_are_not_compared():
 
 def run_folder(root: Path, generator: Path) -> Path:
     """A run folder with the checkpoint of a generator."""
-    import yaml
-
     config = yaml.safe_load(generator.read_text())
     task = {"_target_": "scumble.tasks.style_transfer.StyleTransfer", "generator": config}
-    state = {f"generator.decoder.{k}": v for k, v in _decoder(config).items()}
+    state = {f"generator.decoder.{k}": v for k, v in load_file(config["decoder_weights"]).items()}
     content = {"scumble": {"config": {"task": task}}, "state_dict": state, "global_step": 7}
     (root / "run" / "checkpoints").mkdir(parents=True)
     torch.save(content, root / "run" / "checkpoints" / "step=00000007.ckpt")
     return root / "run"
-
-
-def _decoder(config: dict[str, str]) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(config["decoder_weights"])
 
 
 def test_from_images_to_a_comparison(images: Path, generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -634,6 +627,10 @@ def test_processes_share_the_pairs_and_find_the_same(
     ("arguments", "message"),
     [
         (["evaluate", "--protocol", "nowhere.json", "--model", "x"], "no protocol nowhere.json"),
+        (
+            ["evaluate", "--protocol", "new.json", "--model", "x"],
+            "asks for beauty, which this scumble does not measure",
+        ),
         (["evaluate", "--protocol", "p.json"], "nothing to measure: give --model RUN or --images DIR"),
         (["evaluate", "--protocol", "p.json", "--model", "nowhere"], "no checkpoint nowhere"),
         (["evaluate", "--protocol", "p.json", "--model", "bad.yaml"], "os.mkdir is not a class of a trusted package"),
@@ -646,6 +643,7 @@ def test_processes_share_the_pairs_and_find_the_same(
 )
 def test_what_is_wrong_is_said_in_one_line(protocol: Protocol, tmp_path: Path, arguments: list[str], message: str):
     protocol.write(tmp_path / "p.json")
+    replace(protocol, metrics=("ssim", "beauty")).write(tmp_path / "new.json")
     (tmp_path / "bad.yaml").write_text("_target_: os.mkdir\npath: executed\n")
     (tmp_path / "empty.yaml").write_text("just: words\n")
     (tmp_path / "lost.yaml").write_text(
@@ -662,11 +660,6 @@ def test_what_is_wrong_is_said_in_one_line(protocol: Protocol, tmp_path: Path, a
 
 def test_a_protocol_cannot_name_other_arguments_of_a_network(protocol: Protocol, tmp_path: Path):
     """Such as ``download``: a stranger's protocol must not fetch anything."""
-    from dataclasses import replace
-
-    from scumble.protocol.definition import FrozenNetwork
-    from scumble.protocol.networks import make_networks
-
     file = protocol.files()[0]
     sly = replace(protocol, networks={"perceptual_encoder": FrozenNetwork("vgg19", {"download": file})})
     with pytest.raises(ProtocolError, match="which this scumble does not have"):

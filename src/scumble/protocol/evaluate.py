@@ -8,8 +8,9 @@ import torch
 from scumble.cache import cache_directory
 from scumble.checkpoint import Checkpoint, find_checkpoint, load_generator
 from scumble.protocol.cost import inference_cost
-from scumble.protocol.definition import Protocol, read_protocol
+from scumble.protocol.definition import Protocol, ProtocolError, read_protocol
 from scumble.protocol.lookup import find_files
+from scumble.protocol.metrics import METRICS
 from scumble.protocol.networks import make_networks
 from scumble.protocol.painters import Model, Painter, Pictures
 from scumble.protocol.ranks import ranks
@@ -42,6 +43,8 @@ def evaluate(
     if batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {batch_size}")
     targets = _targets([*models, *images], output, (frozen := read_protocol(protocol)).id)
+    if unknown := [name for name in frozen.metrics if name not in METRICS]:
+        raise ProtocolError(f"{protocol} asks for {unknown[0]}, which this scumble does not measure; use a newer one")
     torch.set_num_threads(threads)
     found = find_files([*frozen.content, *frozen.style, *frozen.files()], [*files, *frozen.folders])
     networks = {role: network.to(device) for role, network in make_networks(frozen, found).items()}
