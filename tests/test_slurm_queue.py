@@ -6,12 +6,12 @@ from typing import Any
 
 import hydra
 import pytest
-from runs import scumble_here
+from runs import TINY, make_images, scumble_here
 
 from scumble import ledger
+from scumble.checkpoint import list_checkpoints
 from scumble.config import CONFIG_FOLDER
 from scumble.ledger import State, other_job, read_status, record
-from scumble.loggers import WandbLogger
 from scumble.slurm import is_started_again, own_job, queued_jobs
 
 
@@ -97,6 +97,18 @@ def test_a_run_is_left_to_its_job_in_the_queue(squeue: Path, tmp_path: Path, mon
     record(tmp_path / "run", State.DONE, {"steps": 5})
     assert other_job(tmp_path / "run") is None
     assert other_job(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize("resume", ["false", "failed"])
+def test_a_run_that_was_requeued_goes_on_whatever_was_asked_for(
+    resume: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = make_images(tmp_path / "images", 4)
+    arguments = ["train", *TINY, f"data.content={images}", f"data.style={images}", "run_dir=run"]
+    scumble_here(*arguments, "steps=1", cwd=tmp_path)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    scumble_here(*arguments, "steps=2", f"resume={resume}", cwd=tmp_path)
+    assert list(list_checkpoints(tmp_path / "run")) == [2, 1]
 
 
 def launcher(*overrides: str) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def train(config: DictConfig) -> dict[str, float]:
     check(plain)
     if plain["resume"]:
         check_trust(plain, plain["trust"])  # part of the overrides was read from the run folder
-    if plain["resume"] == "failed" and not _failed(run_dir):
+    if plain["resume"] == "failed" and not (_failed(run_dir) or is_started_again()):
         log.info("Left as it is: %s", run_dir)
         return {}
     plain["resume"] = plain["resume"] or is_started_again()
