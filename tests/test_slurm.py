@@ -95,8 +95,8 @@ class Sweep:
 
     def words(self) -> str:
         """What the command and its jobs printed."""
-        logs = [self.log, *sorted(self.folder.glob(".submitit/*/*.err"))]
-        return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in logs)
+        logs = [self.log, *sorted(self.folder.glob(".submitit/*/*_log.*"))]
+        return "\n".join(f"== {path.name}\n{path.read_text()}" for path in logs)
 
     def gave_way(self, run: str) -> bool:
         return State.PREEMPTED in self.states.get(run, [])

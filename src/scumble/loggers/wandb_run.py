@@ -149,7 +149,7 @@ class WandbLogger(lightning_loggers.Logger):
             self._log_artifact(*self._newest_checkpoint)
         with self._outliving_its_service():
             self._run.finish(exit_code=0 if status == "success" else 1)
-        if not self._run.offline:  # it is uploaded
+        if not (self._run.offline or self._is_cut_off):  # it is uploaded
             for path in self._staging.glob("*"):
                 path.unlink()
         self._run = None
@@ -197,7 +197,7 @@ class WandbLogger(lightning_loggers.Logger):
             yield
         except ConnectionError as error:
             if not self._is_cut_off:
-                log.warning("W&B's process has ended (%s); metrics.csv goes on without it.", error)
+                log.warning("W&B's process has ended (%s); a resumed run writes again what it lost.", error)
             self._is_cut_off = True
 
     @property
