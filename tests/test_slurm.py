@@ -197,7 +197,8 @@ def test_a_sweep_outlives_all_that_a_cluster_does_to_it(
         assert sweep.lost_steps[run] == 0 or run == killed
         parts = [path.name for path in (sweep.folder / run / "wandb").glob("offline-run-*")]
         identity = (sweep.folder / run / "wandb_id").read_text()
-        assert len(parts) >= 2
+        assert len(parts) == 2 or run == killed  # of a kill nothing may be left that could be uploaded
+        assert parts
         assert all(name.endswith(f"-{identity}") for name in parts)
 
 
