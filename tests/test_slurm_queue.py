@@ -151,13 +151,3 @@ def test_jobs_that_cannot_be(
     assert result.returncode
     assert result.stderr.splitlines()[-1].startswith("scumble: ")
     assert message in result.stderr
-
-
-def test_only_the_first_rank_chooses_the_id_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks that a cluster starts at the same moment would each write one of their own."""
-    monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 1)
-    WandbLogger(tmp_path).start_at(0)
-    assert not (tmp_path / "wandb_id").exists()
-    monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 0)
-    WandbLogger(tmp_path).start_at(0)
-    assert (tmp_path / "wandb_id").read_text()

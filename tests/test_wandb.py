@@ -488,3 +488,13 @@ def test_a_run_that_should_be_online_without_an_account_says_what_to_do(tmp_path
     assert message.startswith("Weights & Biases cannot start the run: ")
     assert "wandb login" in message
     assert "logger.wandb.offline=true" in message
+
+
+def test_only_the_first_rank_chooses_the_id_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks that a cluster starts at the same moment would each write one of their own."""
+    monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 1)
+    WandbLogger(tmp_path).start_at(0)
+    assert not (tmp_path / "wandb_id").exists()
+    monkeypatch.setattr("lightning.pytorch.utilities.rank_zero_only.rank", 0)
+    WandbLogger(tmp_path).start_at(0)
+    assert (tmp_path / "wandb_id").read_text()
