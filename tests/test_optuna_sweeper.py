@@ -140,7 +140,7 @@ def test_runs_that_fail_or_collapse_do_not_end_a_search(sweep: Any, tmp_path: Pa
     runs = runs_of(tmp_path / "s")
     assert [run.name for run in runs] == [f"{number:04d}" for number in range(7)]
     counted = scumble_here("sweep", "status", "s", cwd=tmp_path).stdout
-    assert "stopped    00" in counted
+    assert re.search(r"^stopped +1 .* 00\d\d +step 1: x: val/x is 0", counted, re.MULTILINE)
     assert "step 1: x: val/x is 0. It collapsed." in counted
     assert counted.endswith(output[output.index("The trade-off front") : output.index("\n\nThe sweep is in")] + "\n")
 

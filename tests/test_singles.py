@@ -22,7 +22,7 @@ def test_every_epoch_shows_every_image_once_from_any_start():
     shown = [sample.image for batch in whole for sample in batch]
     for epoch in range(6):
         assert sorted(shown[epoch * 7 : (epoch + 1) * 7]) == list(range(7))
-    assert list(islice(SingleBatches(7, batch_size=3, seed=1, start=5), 9)) == whole[5:]
+    assert list(islice(SingleBatches(7, batch_size=3, seed=1, start=5 * 3), 9)) == whole[5:]
     ranks = [SingleBatches(7, batch_size=1, seed=1, rank=rank, world_size=3).batch(4) for rank in range(3)]
     assert [sample for rank in ranks for sample in rank] == whole[4]
 
