@@ -14,6 +14,8 @@ from test_readme import COMMANDS_OF_DOCUMENTS, scumble_arguments
 
 from scumble.check_resume import differences
 from scumble.ledger import State, Status, read_status
+from scumble.loggers.csv_file import read_metrics
+from scumble.loggers.wandb_file import read_history, wandb_files
 
 HERE = Path(__file__).parent
 ON_THIS_CLUSTER = ("hydra.launcher.gpus_per_node=null", "hydra.launcher.mem_gb=1", "hydra.launcher.timeout_min=10",
@@ -195,11 +197,14 @@ def test_a_sweep_outlives_all_that_a_cluster_does_to_it(
         assert list(differences(tmp_path / "whole" / run, sweep.folder / run)) == []
         assert sweep.states[run] == [State.RUNNING, State.PREEMPTED, State.RUNNING, State.DONE]
         assert sweep.lost_steps[run] == 0 or run == killed
-        parts = [path.name for path in (sweep.folder / run / "wandb").glob("offline-run-*")]
-        identity = (sweep.folder / run / "wandb_id").read_text()
-        assert len(parts) == 2 or run == killed  # of a kill nothing may be left that could be uploaded
+        folder = sweep.folder / run
+        parts = [path.name for path in (folder / "wandb").glob("offline-run-*")]
+        identity = (folder / "wandb_id").read_text()
         assert parts
         assert all(name.endswith(f"-{identity}") for name in parts)
+        # A signal may leave nothing of a part that could be uploaded: its steps are then in the next one.
+        uploaded = {step for part in wandb_files(folder, identity) for step, _ in read_history(part)}
+        assert uploaded == read_metrics(folder).keys()
 
 
 @pytest.mark.slurm
