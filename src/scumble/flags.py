@@ -1,4 +1,4 @@
-"""What the commands share that write pictures with a trained model: flags, and the check of their targets."""
+"""What the commands share that use a trained model: flags, and the check of the pictures that they write."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,6 +12,11 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="where the pictures go")
     parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there already")
+    add_loading_flags(parser)
+
+
+def add_loading_flags(parser: argparse.ArgumentParser) -> None:
+    """Where a trained model goes, and whose classes it may name."""
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
     parser.add_argument(
         "--trust",

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scumble.config import CONFIG_FOLDER
 from scumble.files import atomic_write
-from scumble.ledger import ERROR_FILE
+from scumble.ledger import ERROR_FILE, read_error
 from scumble.workers import prepare_worker, runs_at_a_time
 
 log = logging.getLogger(__name__)
@@ -106,8 +106,7 @@ def naming_of_sweep(arguments: Sequence[str]) -> list[str]:
     except ValueError:
         return []  # Hydra says what is wrong
     same = sorted({override.key_or_group for override in overrides if not override.is_sweep_override()})
-    quoted = ",".join(f"'{key}'" for key in same)
-    return [f"hydra.job.config.override_dirname.exclude_keys=[{quoted}]"]
+    return [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(map(quoted, same))}]"]
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -140,8 +139,7 @@ def runs_of_grid(overrides: Sequence[str]) -> list[list[str]]:
 
 def keys_of_sweep(overrides: Sequence[str]) -> list[str]:
     """The keys and groups to which the overrides of a sweep give several values."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [override.key_or_group for override in parsed if override.is_sweep_override()]
+    return [override.key_or_group for override in parse(overrides) if override.is_sweep_override()]
 
 
 def compose_run(words: Sequence[str]) -> DictConfig:
@@ -249,7 +247,7 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        failed = {path.parent: path.read_text().splitlines()[0] for path in sorted(folder.rglob(ERROR_FILE))}
+        failed = {path.parent: read_error(path.parent) for path in sorted(folder.rglob(ERROR_FILE))}
         print(f"\nThe sweep is in {folder}")
         if failed:
             listed = "\n".join(f"  {run.relative_to(folder)}: {message}" for run, message in failed.items())

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scumble.flags import add_loading_flags
+
 DESCRIPTION = "Freeze an evaluation in a file (create), or test which differences between scores are real (compare)."
 
 
@@ -154,12 +156,5 @@ def _evaluate_parser() -> argparse.ArgumentParser:
         "--batch-size", type=int, default=4, help="pairs that are painted at once (default: %(default)s)"
     )
     parser.add_argument("--threads", type=int, default=2, help="threads of the CPU (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps")
-    parser.add_argument(
-        "--trust",
-        nargs="*",
-        default=(),
-        metavar="PACKAGE",
-        help="packages of your own whose classes a model may name",
-    )
+    add_loading_flags(parser)
     return parser
