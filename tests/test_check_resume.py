@@ -5,13 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from runs import TINY, make_images, scumble, scumble_here
 
-from scumble.check_resume import differences
+from scumble.check_resume import _train, differences
 from scumble.checkpoint import checkpoint_path
 
 
@@ -32,6 +33,30 @@ def copy(run: Path, tmp_path: Path) -> Path:
 
 def test_a_copy_is_no_difference(run: Path, copy: Path) -> None:
     assert list(differences(run, copy)) == []
+
+
+def test_a_kill_waits_for_a_step_and_not_for_the_rows_that_a_resume_drops(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.csv"
+    metrics.write_text("step,loss\n1,0.5\n2,0.5\n3,0.5\n")
+    (tmp_path / "checkpoints").mkdir()
+    checkpoint_path(tmp_path, 2).touch()
+    script = """
+import sys, time
+def write(steps):
+    with open(sys.argv[1], "w") as file:
+        file.write("step,loss\\n" + "".join(f"{step},0.5\\n" for step in steps))
+write([1, 2])
+time.sleep(0.5)
+write([1, 2, 3])
+time.sleep(60)
+"""
+
+    def start(arguments: Sequence[str], output: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", script, metrics], start_new_session=True)
+
+    killed, _ = _train([], tmp_path, start, kill_after=0)
+    assert killed
+    assert metrics.read_text().endswith("\n3,0.5\n")
 
 
 def test_one_bit_of_a_weight_is_a_difference(run: Path, copy: Path) -> None:

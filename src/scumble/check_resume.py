@@ -161,14 +161,15 @@ def _train(
 
     Returns whether it was killed, and the seconds from that step to the end.
     """
-    before = _written(run_dir)
+    before = _newest_step(run_dir)
+    row_before = _last_row(run_dir)
     with tempfile.NamedTemporaryFile("r") as output:
         process = start(["train", *arguments], Path(output.name))
         first_step: float | None = None
         try:
             while process.poll() is None:
                 time.sleep(0.01)
-                if first_step is None and _written(run_dir) != before:
+                if first_step is None and _has_stepped(run_dir, before, row_before):
                     first_step = time.monotonic()
                 if first_step and kill_after is not None and time.monotonic() - first_step >= kill_after:
                     break
@@ -182,10 +183,30 @@ def _train(
     return killed, time.monotonic() - first_step if first_step else 0.0
 
 
-def _written(run_dir: Path) -> tuple[int, ...]:
-    """What changes in a run folder when a step was made: the metrics, or a checkpoint."""
-    files = [run_dir / "metrics.csv", *sorted((run_dir / "checkpoints").glob("*.ckpt"))]
-    return tuple(path.stat().st_mtime_ns for path in files if path.is_file())
+class _Row(NamedTuple):
+    """The last row of ``metrics.csv``: when the file was written, and the step."""
+
+    written: int
+    step: int
+
+
+def _last_row(run_dir: Path) -> _Row:
+    path = run_dir / "metrics.csv"
+    if not path.is_file():
+        return _Row(0, 0)
+    written, step = path.stat().st_mtime_ns, path.read_text().rpartition("\n")[0].rpartition("\n")[2].partition(",")[0]
+    return _Row(written, int(step) if step.isdigit() else 0)
+
+
+def _has_stepped(run_dir: Path, checkpoint_before: int, row_before: _Row) -> bool:
+    """Whether a process has visibly made a step: metrics past the checkpoint that it began with, or a new checkpoint.
+
+    That the metrics were written is not enough: a run begins with dropping the rows past its checkpoint, long before
+    its first step, and kills so early would all find the same state.
+    """
+    row = _last_row(run_dir)
+    stepped = row.written != row_before.written and row.step > checkpoint_before
+    return stepped or _newest_step(run_dir) != checkpoint_before
 
 
 def _newest_step(run_dir: Path) -> int:
