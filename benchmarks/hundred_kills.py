@@ -66,7 +66,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "trainer.precision": ("32-true", "32-true", "bf16-mixed"),
     "threads": (1, 2),
     "val_every_n_steps": (3, 4, 7),
-    "checkpoint_every_n_steps": (1, 2, 3, 5, 8),
+    "checkpoint_every_n_steps": (1, 2, 3, 4),  # fewer than the steps between two kills, which are about 5
 }
 # The weight of a term may change with the step.
 RISING = "{{_target_: scumble.schedules.WarmUp, value: {weight}, steps: 10}}"
