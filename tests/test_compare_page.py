@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from synthetic_runs import write_run, write_sweep
 
-from scumble.compare import compare
+from scumble.comparison.commands import compare
 from scumble.comparison.runs import load_sweep
 from scumble.ledger import State
 

@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from runs import TINY, make_images, scumble_here
 
 from scumble.hydra_app import compose_run, naming_of_sweep, parse, runs_of_grid, what_changed
-from scumble.plan import Costs, Planned, cost_key, described, runs_at_a_time_of
 from scumble.run import planned
+from scumble.sweeps.plan import Costs, Planned, cost_key, described, runs_at_a_time_of
 
 COSTS = Costs(process=10, start=2, step=0.5, validation=3, checkpoint=1, memory=2**30, gpu_memory=0)
 CONFIG = {"steps": 100, "val_every_n_steps": 40, "checkpoint_every_n_steps": 30}

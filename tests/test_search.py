@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from hydra_plugins.scumble_optuna.sweeper import parameter
 from scumble.ledger import State, record
-from scumble.search import (
+from scumble.sweeps.search import (
     FRONT_FILE,
     JOURNAL_FILE,
     Drawn,
@@ -231,7 +231,7 @@ def test_finished_trials_are_kept_and_more_can_follow(tmp_path: Path) -> None:
 
 
 def test_two_processes_do_not_search_in_one_folder(tmp_path: Path) -> None:
-    program = "from scumble.search import *\nwith only_search_in(Path('.')): print('in', flush=True); input()"
+    program = "from scumble.sweeps.search import *\nwith only_search_in(Path('.')): print('in', flush=True); input()"
     other = subprocess.Popen(
         [sys.executable, "-c", program], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -58,14 +58,14 @@ def check_resume(arguments: Sequence[str]) -> None:
 
 def sweep(arguments: Sequence[str]) -> None:
     """plan a sweep, look at it, or go on with it (plan key=value ..., status, resume or retry SWEEP_DIR)"""
-    from scumble.sweep import main
+    from scumble.sweeps.commands import main
 
     main(arguments)
 
 
 def compare(arguments: Sequence[str]) -> None:
     """compare runs as a page that works offline, and as tables (RUN... or SWEEP_DIR, -o DIR)"""
-    from scumble.compare import main
+    from scumble.comparison.commands import main
 
     main(arguments)
 

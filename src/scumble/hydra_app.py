@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from scumble.config import CONFIG_FOLDER
 from scumble.files import atomic_write
 from scumble.ledger import ERROR_FILE, read_error
-from scumble.workers import prepare_worker, runs_at_a_time
+from scumble.sweeps.workers import prepare_worker, runs_at_a_time
 
 log = logging.getLogger(__name__)
 Input = TypeVar("Input")

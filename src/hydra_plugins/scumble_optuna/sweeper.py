@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-    from scumble.search import Drawn, Parameter, Search
+    from scumble.sweeps.search import Drawn, Parameter, Search
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class OptunaSweeper(Sweeper):
         return ending_in_one_line(self._search)(arguments)
 
     def _search(self, arguments: list[str]) -> dict[str, Any]:
-        from scumble.search import JOURNAL_FILE, Search, describe_front, only_search_in
+        from scumble.sweeps.search import JOURNAL_FILE, Search, describe_front, only_search_in
 
         if min(self.n_trials, self.n_jobs) < 1:
             raise ValueError(f"n_trials and n_jobs must be at least 1, got {self.n_trials} and {self.n_jobs}")
@@ -118,7 +118,7 @@ class OptunaSweeper(Sweeper):
 
         That is each value of a list and the ends of a range, each with the first values of the others.
         """
-        from scumble.search import check_ranks
+        from scumble.sweeps.search import check_ranks
 
         first = {each.get_key_element(): _examples(each)[0] for each in drawn}
         for each in drawn:
@@ -136,7 +136,7 @@ def parameter(override: Override) -> Parameter:
 
     Raises: ValueError if there is nothing to draw.
     """
-    from scumble.search import Parameter
+    from scumble.sweeps.search import Parameter
 
     asked, sweep = override.get_value_string(), override.value()
     if isinstance(sweep, RangeSweep):

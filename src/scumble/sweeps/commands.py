@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     options = _parse(arguments)
     try:
         if options.action == "plan":
-            from scumble.plan import plan
+            from scumble.sweeps.plan import plan
 
             sys.exit(plan(options.overrides))
         elif options.action == "status":
@@ -65,7 +65,7 @@ def _train(folder: str, overrides: Sequence[str], resume: str) -> None:
 def _tell_front(folder: str) -> None:
     """Print the trade-off front of a search, if the folder is of one."""
     if sweeper_of(folder):
-        from scumble.search import describe_front, read_front
+        from scumble.sweeps.search import describe_front, read_front
 
         if front := read_front(folder):
             print(f"\n{describe_front(front)}")

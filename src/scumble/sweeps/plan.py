@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from scumble.config import config_hash, instantiate
 from scumble.hydra_app import by_message, compose_run, message_of, parse, quoted, runs_of_grid, what_changed
-from scumble.sweep import in_columns
+from scumble.sweeps.commands import in_columns
 
 # Of each of the different runs so many steps are trained, with a checkpoint in the middle, a validation at the end.
 MEASURED_STEPS = 10
