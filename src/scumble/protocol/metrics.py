@@ -225,4 +225,6 @@ SET_METRICS: dict[str, SetMetric] = {
     ),
     "diversity_relu4_1": SetMetric(ENCODER, _encoder_vector, _diversity),
 }
-METRICS = (*PAIR_METRICS, *MODEL_METRICS, *SET_METRICS)
+# The one metric of clips: see :mod:`scumble.protocol.clips`.
+CLIP_METRIC = "flicker_video"
+METRICS = (*PAIR_METRICS, *MODEL_METRICS, CLIP_METRIC, *SET_METRICS)

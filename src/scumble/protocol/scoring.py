@@ -3,26 +3,31 @@
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor
 
+from scumble.protocol.clips import Flicker
 from scumble.protocol.definition import Protocol
-from scumble.protocol.metrics import MODEL_METRICS, PAIR_METRICS, SET_METRICS, ModelMetric, Seen, Vectors
+from scumble.protocol.metrics import CLIP_METRIC, MODEL_METRICS, PAIR_METRICS, SET_METRICS, ModelMetric, Seen, Vectors
 from scumble.protocol.painters import Painter
 from scumble.protocol.references import References
 from scumble.protocol.scores import Scores, summarize
 
 
 class Measured(NamedTuple):
-    """What is known of some pairs: the index of each, the values of the metrics of pairs, the vectors of the others."""
+    """What is known of some pairs: the index of each, the values of the metrics of pairs, the vectors of the others.
+
+    ``clips`` is what is known of some clips, by the indices of the clip and the style.
+    """
 
     pairs: list[int]
     values: dict[str, list[float]]
     vectors: dict[str, Tensor]
+    clips: Mapping[tuple[int, int], Flicker] = {}
 
 
 def batches_of(protocol: Protocol, batch_size: int) -> list[range]:
@@ -48,6 +53,8 @@ def measure(painter: Painter, references: References, batches: Sequence[range]) 
         seen = Seen(torch.where(finite[:, None, None, None], stylized, 0.5), references.networks)
         measured.pairs.extend(batch)
         for name in protocol.metrics:
+            if name == CLIP_METRIC:
+                continue
             if name in SET_METRICS:
                 vector = seen.described(SET_METRICS[name].describe)[""]
                 vectors.setdefault(name, []).append(torch.where(finite[:, None], vector, torch.nan).cpu())
@@ -83,6 +90,8 @@ def _of_another_picture(
 
 def join(parts: Iterable[Measured]) -> Measured:
     """What several processes measured, in the order of the pairs."""
+    parts = list(parts)
+    clips = {pair: flicker for part in parts for pair, flicker in part.clips.items()}
     parts = [part for part in parts if part.pairs]
     pairs = [index for part in parts for index in part.pairs]
     order = sorted(range(len(pairs)), key=pairs.__getitem__)
@@ -94,6 +103,7 @@ def join(parts: Iterable[Measured]) -> Measured:
         ordered(pairs),  # type: ignore[arg-type]
         {name: ordered([value for part in parts for value in part.values[name]]) for name in parts[0].values},
         {name: torch.cat([part.vectors[name] for part in parts])[order] for name in parts[0].vectors},
+        clips,
     )
 
 
@@ -111,17 +121,46 @@ def sum_up(measured: Measured, references: References, model: str, details: Mapp
         summary[name], note = _of_set(name, vectors, summary, references)
         if note:
             notes[name] = note
-    rows = [{"content": c, "style": s} for c, s in zip(contents, styles, strict=True)]
+    rows: list[dict[str, Any]] = [{"content": c, "style": s} for c, s in zip(contents, styles, strict=True)]
     for name, values in measured.values.items():
         for row, value in zip(rows, values, strict=True):
-            row[name] = value if math.isfinite(value) else None  # type: ignore[assignment]
+            row[name] = _finite(value)
     for name in MODEL_METRICS.keys() & measured.values.keys():
         if not summary[name]["n"]:
             notes[name] = "not measured: it asks a model for further pictures"
     if failed := sum(any(row[name] is None for name in PAIR_METRICS.keys() & row.keys()) for row in rows):
         notes["not finite"] = f"{failed} of {len(rows)} stylized images have a NaN or an infinity, and no scores"
+    details = dict(details)
+    if CLIP_METRIC in protocol.metrics:
+        summary[CLIP_METRIC], notes[CLIP_METRIC], clips = _of_clips(measured.clips, protocol)
+        details["clips"] = {protocol.clips[c].name: _finite(f.content) for (c, _), f in measured.clips.items()}
+        rows = [row | {CLIP_METRIC: None} for row in rows] + [dict.fromkeys(rows[0]) | clip for clip in clips]
     ordered = {name: summary[name] for name in protocol.metrics}
-    return Scores(protocol.id, model, list(rows), ordered, notes, dict(details))
+    return Scores(protocol.id, model, rows, ordered, notes, details)
+
+
+def _of_clips(
+    flickers: Mapping[tuple[int, int], Flicker], protocol: Protocol
+) -> tuple[dict[str, float | None], str, list[dict[str, Any]]]:
+    """The summary of the metric of clips, what to read it beside, and a row for each clip in each style."""
+    found = [flickers[pair] for pair in protocol.clip_pairs]
+    clips = [protocol.clips[c].name for c, _ in protocol.clip_pairs]
+    styles = [protocol.style[s].name for _, s in protocol.clip_pairs]
+    values = np.array([flicker.stylized for flicker in found])
+    summary = summarize(values, clips, styles, protocol.seed)
+    note = f"the clips themselves have {np.mean([flicker.content for flicker in found]):.3g}"
+    if failed := len(found) - int(np.isfinite(values).sum()):
+        note += f"; {failed} of {len(found)} have a frame that is not finite, or none that shows anything of the last"
+    rows = [
+        {"content": clip, "style": style, CLIP_METRIC: _finite(flicker.stylized)}
+        for clip, style, flicker in zip(clips, styles, found, strict=True)
+    ]
+    return summary, note, rows
+
+
+def _finite(value: float) -> float | None:
+    """The value as JSON can hold it."""
+    return value if math.isfinite(value) else None
 
 
 def _of_set(
