@@ -51,12 +51,9 @@ class References:
         """Pictures as the generator gets them, (B, 3, size, size) in [0, 1]."""
         return torch.stack([self._image(role, index) for index in indices]).to(self.device)
 
-    def described(self, role: Role, describe: Describe, indices: Sequence[int]) -> Description:
-        """What a metric says of some pictures."""
-        each = [self._describe(role, index)[describe] for index in indices]
-        if len(set(indices)) == 1:
-            return {key: tensor.expand(len(each), *tensor.shape[1:]) for key, tensor in each[0].items()}
-        return {key: torch.cat([description[key] for description in each]) for key in each[0]}
+    def described(self, role: Role, describe: Describe, index: int) -> Description:
+        """What a metric says of a picture, as of a batch of one."""
+        return self._describe(role, index)[describe]
 
     def frame(self, clip: int, index: int) -> Tensor:
         """A frame of a clip as the generator gets it, (1, 3, size, size) in [0, 1]."""
