@@ -43,6 +43,7 @@ from scumble.metrics.lpips import BACKBONES
 from scumble.metrics.seams import line_profile, seam_strength
 from scumble.metrics.style import (
     colour_histogram,
+    feature_moments,
     feature_patches,
     gram_distance,
     hellinger_distance,
@@ -109,6 +110,13 @@ def test_self_similarity_of_two_kinds_of_positions():
 
 
 # Style
+
+
+def test_the_moments_are_those_of_the_losses():
+    features = 3 + torch.rand(2, 4, 30, 50) * torch.tensor([0.0, 0.1, 1.0, 10.0])[:, None, None]
+    for laid_out in (features, features.contiguous(memory_format=torch.channels_last)):
+        for found, expected in zip(feature_moments(laid_out), channel_moments(features), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_style_distances_are_the_losses_of_each_image():

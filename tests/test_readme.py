@@ -274,7 +274,7 @@ def placeholder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str
     makers: dict[str, Callable[[str], Path]] = {
         "PHOTO": image,
         "PAINTING": image,
-        **dict.fromkeys(("PHOTOS", "PAINTINGS", "FOLDER", "CONTENT_DIR", "STYLE_DIR"), images),
+        **dict.fromkeys(("PHOTOS", "PAINTINGS", "FOLDER", "CONTENT_DIR", "STYLE_DIR", "CLIP"), images),
         "RUN": run,
         "SWEEP_DIR": sweep,
         "CHECKPOINT": checkpoint,

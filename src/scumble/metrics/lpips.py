@@ -68,9 +68,10 @@ class LPIPS(nn.Module):
         vectors = []
         for index, block in enumerate(self.slices):
             hidden = block(hidden)
-            length = hidden.square().sum(dim=1, keepdim=True).sqrt() + 1e-10
-            positions = hidden.shape[2] * hidden.shape[3]
-            vectors.append((hidden / (length * positions**0.5) * getattr(self, f"root{index}")).flatten(1))
+            length = torch.linalg.vector_norm(hidden, dim=1, keepdim=True) + 1e-10
+            root = getattr(self, f"root{index}") / (hidden.shape[2] * hidden.shape[3]) ** 0.5
+            unit = (hidden / length).mul_(root)
+            vectors.append(unit.permute(0, 2, 3, 1).flatten(1))  # as channels last lie in memory
         return torch.cat(vectors, dim=1)
 
 

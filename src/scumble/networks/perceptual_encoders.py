@@ -62,7 +62,7 @@ class VGG(nn.Module):
             block, index = name.removeprefix("conv").split("_")
             if index == "1" and block != "1":
                 hidden = F.max_pool2d(hidden, 2, ceil_mode=self.ceil_mode)
-            hidden = F.relu(layer(hidden))
+            hidden = F.relu_(layer(hidden))
             if (relu := name.replace("conv", "relu")) in self.layers:
                 features[relu] = hidden
         return features

@@ -26,6 +26,8 @@ def main(arguments: Sequence[str]) -> None:
                 encoder=options.encoder,
                 lpips=options.lpips,
                 inception=options.inception,
+                clips=options.clip,
+                clip_styles=options.clip_styles,
             )
         else:
             compare(options.scores)
@@ -66,20 +68,24 @@ def create(
     encoder: Sequence[str] = ("distilled",),
     lpips: Sequence[str] | None = None,
     inception: str | Path | None = None,
+    clips: Sequence[str | Path] = (),
+    clip_styles: int | None = None,
 ) -> None:
     """Write a protocol over the images of some folders; see :func:`scumble.protocol.creation.make_protocol`.
 
-    Raises: ValueError or OSError about the images, the pairs, the networks, or a protocol that is there already.
+    Raises: ValueError or OSError about the images, the pairs, the clips, the networks, or a protocol that is there
+    already.
     """
     from scumble.protocol.creation import make_protocol
 
     if Path(output).exists():
         raise FileExistsError(f"{output} is there already, and a protocol does not change; give another --output")
-    made = make_protocol(content, style, pairs, size, seed, metrics, encoder, lpips, inception)
+    made = make_protocol(content, style, pairs, size, seed, metrics, encoder, lpips, inception, clips, clip_styles)
     made.write(output)
+    shown = f"{len(made.clips)} clips in {len(made.clip_styles)} styles, " if made.clips else ""
     print(
         f"{output}: {len(made.pairs)} pairs of {len(made.content)} contents and {len(made.style)} styles at "
-        f"{size}x{size}, {len(made.metrics)} metrics, id {made.id[:8]}"
+        f"{size}x{size}, {shown}{len(made.metrics)} metrics, id {made.id[:8]}"
     )
 
 
@@ -125,6 +131,19 @@ def _parser() -> argparse.ArgumentParser:
         help="squeeze, alex or vgg, with the files of torchvision's network and of LPIPS's linear layers",
     )
     create.add_argument("--inception", metavar="FILE", help="torch-fidelity's weights of the Inception network of FID")
+    create.add_argument(
+        "--clip",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="videos, each a folder of frames in the order of their names",
+    )
+    create.add_argument(
+        "--clip-styles",
+        type=int,
+        metavar="N",
+        help="of the styles, those that a clip is painted in (default: 5, or all)",
+    )
     create.add_argument("-o", "--output", required=True, metavar="FILE", help="where the protocol goes")
     compare = actions.add_parser("compare", help="a table, and paired tests of each model against the first")
     compare.add_argument(

@@ -36,13 +36,21 @@ class FrozenNetwork(NamedTuple):
     files: Mapping[str, FrozenFile]
 
 
+class Clip(NamedTuple):
+    """The frames of a video, in their order; its name, that of their folder, only helps to find it."""
+
+    name: str
+    frames: tuple[FrozenFile, ...]
+
+
 @dataclass(frozen=True)
 class Protocol:
     """What is measured, and on what.
 
     Images are decoded, resized to the shorter side ``size`` (``resize``) and cropped to the square in the middle
-    (``crop``). ``pairs`` are indices of ``content`` and ``style``. ``folders`` is where the files were found; like the
-    names of the files it is no part of the :attr:`id`.
+    (``crop``). ``pairs`` are indices of ``content`` and ``style``. Each of the ``clips`` is painted in each of the
+    ``clip_styles``, indices of ``style``. ``folders`` is where the files were found; like the names of the files it is
+    no part of the :attr:`id`.
     """
 
     size: int
@@ -52,6 +60,8 @@ class Protocol:
     pairs: tuple[tuple[int, int], ...]
     metrics: tuple[str, ...]
     networks: Mapping[str, FrozenNetwork]
+    clips: tuple[Clip, ...] = ()
+    clip_styles: tuple[int, ...] = ()
     folders: tuple[str, ...] = ()
     resize: str = "lanczos"
     crop: str = "center"
@@ -75,7 +85,19 @@ class Protocol:
                 for name, network in self.networks.items()
             },
         }
+        if self.clips:  # a protocol without any keeps the id that it had before there were clips
+            frozen["clips"] = [[frame.sha256 for frame in clip.frames] for clip in self.clips]
+            frozen["clip_styles"] = self.clip_styles
         return hashlib.sha256(json.dumps(frozen, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def clip_pairs(self) -> list[tuple[int, int]]:
+        """The indices of each clip and each of the styles that it is painted in."""
+        return [(clip, style) for clip in range(len(self.clips)) for style in self.clip_styles]
+
+    def pictures(self) -> list[FrozenFile]:
+        """The contents, the styles, and the frames of all clips."""
+        return [*self.content, *self.style, *(frame for clip in self.clips for frame in clip.frames)]
 
     def files(self) -> list[FrozenFile]:
         """The weight files of all networks."""
@@ -92,6 +114,7 @@ class Protocol:
                 name: {"kind": network.kind, "files": {part: f._asdict() for part, f in network.files.items()}}
                 for name, network in self.networks.items()
             },
+            "clips": [{"name": clip.name, "frames": [frame._asdict() for frame in clip.frames]} for clip in self.clips],
             "folders": [os.path.relpath(folder, here) for folder in self.folders],
         }
         with atomic_write(path) as file:
@@ -135,7 +158,7 @@ def choose_pairs(content: Sequence[str], style: Sequence[str], wanted: str, seed
     other). The choice depends on the hashes and the seed, not on the names or the order of the files.
     Raises: ProtocolError if there are not so many.
     """
-    contents, styles = (_shuffled(hashes, seed) for hashes in (content, style))
+    contents, styles = (shuffled(hashes, seed) for hashes in (content, style))
     most = len(contents) * len(styles)
     if wanted == "all":
         chosen = [(c, s) for c in contents for s in styles]
@@ -170,7 +193,7 @@ def _pair(index: int, contents: Sequence[str], styles: Sequence[str]) -> tuple[s
     return contents[(index + aside) % len(contents)], styles[index % len(styles)]
 
 
-def _shuffled(hashes: Sequence[str], seed: int) -> list[str]:
+def shuffled(hashes: Sequence[str], seed: int) -> list[str]:
     """Different hashes in an order that only they and the seed decide."""
     return sorted(set(hashes), key=lambda digest: hashlib.sha256(f"{seed} {digest}".encode()).digest())
 
@@ -180,6 +203,12 @@ def _parse(found: dict[str, Any], here: Path) -> Protocol:
     pairs = tuple((int(c), int(s)) for c, s in found["pairs"])
     if not pairs or not all(0 <= c < len(content) and 0 <= s < len(style) for c, s in pairs):
         raise ValueError("its pairs are not of its images")
+    clips = tuple(
+        Clip(clip["name"], tuple(FrozenFile(**frame) for frame in clip["frames"])) for clip in found.get("clips", [])
+    )
+    clip_styles = tuple(map(int, found.get("clip_styles", [])))
+    if not all(0 <= s < len(style) for s in clip_styles):
+        raise ValueError("the styles of its clips are not of its images")
     if (found["resize"], found["crop"]) != (Protocol.resize, Protocol.crop):
         raise ValueError(f"it asks for {found['resize']} and {found['crop']}")
     return Protocol(
@@ -193,5 +222,7 @@ def _parse(found: dict[str, Any], here: Path) -> Protocol:
             name: FrozenNetwork(network["kind"], {part: FrozenFile(**file) for part, file in network["files"].items()})
             for name, network in found["networks"].items()
         },
+        clips=clips,
+        clip_styles=clip_styles,
         folders=tuple(os.path.normpath(here / folder) for folder in found["folders"]),
     )

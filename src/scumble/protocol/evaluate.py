@@ -7,6 +7,7 @@ import torch
 
 from scumble.cache import cache_directory
 from scumble.checkpoint import Checkpoint, find_checkpoint, load_generator
+from scumble.protocol.clips import measure_clips
 from scumble.protocol.cost import inference_cost
 from scumble.protocol.definition import Protocol, ProtocolError, read_protocol
 from scumble.protocol.lookup import find_files
@@ -46,7 +47,7 @@ def evaluate(
     if unknown := [name for name in frozen.metrics if name not in METRICS]:
         raise ProtocolError(f"{protocol} asks for {unknown[0]}, which this scumble does not measure; use a newer one")
     torch.set_num_threads(threads)
-    found = find_files([*frozen.content, *frozen.style, *frozen.files()], [*files, *frozen.folders])
+    found = find_files([*frozen.pictures(), *frozen.files()], [*files, *frozen.folders])
     networks = {role: network.to(device) for role, network in make_networks(frozen, found).items()}
     references = References(frozen, found, networks, cache_directory() / "references", device)
     checkpoints = [find_checkpoint(model) if not _is_config(model) else model for model in models]
@@ -60,6 +61,7 @@ def evaluate(
         for painter, source, (name, target) in zip(painters, [*checkpoints, *images], targets.items(), strict=True):
             try:
                 own = measure(painter, references, processes.share(batches_of(frozen, batch_size)))
+                own = own._replace(clips=measure_clips(painter, references, processes.share(frozen.clip_pairs)))
             except ValueError as error:  # an image that its generator cannot take
                 raise ValueError(f"{name}: {error}") from error
             if (parts := processes.gather(own)) is not None:
@@ -76,7 +78,8 @@ def evaluate(
 def _report(protocol: Protocol, scores: Sequence[Scores], targets: Mapping[str, Path]) -> None:
     """Print a table of the scores, what to beware of, and where they are."""
     size = f"{protocol.size}x{protocol.size}"
-    print(f"{len(protocol.pairs)} pairs at {size}, protocol {protocol.id[:8]}\n\n{table(scores)}\n")
+    clips = f" and {len(protocol.clip_pairs)} stylized clips" if protocol.clips else ""
+    print(f"{len(protocol.pairs)} pairs{clips} at {size}, protocol {protocol.id[:8]}\n\n{table(scores)}\n")
     for each in scores:
         for metric, note in each.notes.items():
             print(f"{each.model}, {metric}: {note}")

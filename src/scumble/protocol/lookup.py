@@ -28,10 +28,10 @@ def find_files(wanted: Sequence[FrozenFile], folders: Iterable[str | Path]) -> d
     """
     roots = [*dict.fromkeys(map(Path, folders)), WEIGHTS_FOLDER]
     by_size: dict[int, list[Path]] = {}
-    named: dict[str, Path] = {}
+    named: dict[str, list[Path]] = {}
     for path in _files(roots):
         by_size.setdefault(path.stat().st_size, []).append(path)
-        named.setdefault(path.name, path)
+        named.setdefault(path.name, []).append(path)
     hashes: dict[Path, str] = {}
     found: dict[str, Path] = {}
     for file in wanted:
@@ -60,13 +60,14 @@ def _files(roots: Iterable[Path]) -> Iterator[Path]:
                 yield from (path for name in sorted(names) if (path := Path(folder, name)).is_file())
 
 
-def _complaint(lost: Sequence[FrozenFile], named: dict[str, Path], roots: Sequence[Path]) -> str:
-    shown = [
-        f"  {file.name}: changed, {named[Path(file.name).name]} has other content"
-        if Path(file.name).name in named
-        else f"  {file.name}: missing (SHA-256 {file.sha256[:12]}...)"
-        for file in lost[:5]
-    ]
+def _complaint(lost: Sequence[FrozenFile], named: dict[str, list[Path]], roots: Sequence[Path]) -> str:
+    shown = []
+    for file in lost[:5]:
+        # A frame of another clip may have the same name, in another folder.
+        parts = Path(file.name).parts
+        others = [path for path in named.get(parts[-1], ()) if path.parts[-len(parts) :] == parts]
+        reason = f"changed, {others[0]} has other content" if others else f"missing (SHA-256 {file.sha256[:12]}...)"
+        shown.append(f"  {file.name}: {reason}")
     shown += [f"  and {len(lost) - 5} more"] if len(lost) > 5 else []
     searched = ", ".join(map(str, roots)) or "no folder"
     return (

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scumble.losses.perceptual import channel_moments, gram_matrix
+from scumble.losses.perceptual import gram_matrix
 from scumble.metrics import content, style, temporal
 from scumble.metrics.distributions import (
     EXTRAPOLATE_FROM,
@@ -118,7 +118,7 @@ def _self_similarity(seen: Seen) -> Description:
 
 
 def _moments(seen: Seen) -> Description:
-    found = {layer: channel_moments(seen.features[layer]) for layer in STYLE_LAYERS}
+    found = {layer: style.feature_moments(seen.features[layer]) for layer in STYLE_LAYERS}
     names = ("mean", "deviation")
     return {f"{layer} {name}": m for layer, both in found.items() for name, m in zip(names, both, strict=True)}
 
@@ -225,4 +225,6 @@ SET_METRICS: dict[str, SetMetric] = {
     ),
     "diversity_relu4_1": SetMetric(ENCODER, _encoder_vector, _diversity),
 }
-METRICS = (*PAIR_METRICS, *MODEL_METRICS, *SET_METRICS)
+# The one metric of clips: see :mod:`scumble.protocol.clips`.
+CLIP_METRIC = "flicker_video"
+METRICS = (*PAIR_METRICS, *MODEL_METRICS, CLIP_METRIC, *SET_METRICS)

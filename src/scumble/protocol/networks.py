@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from scumble.metrics.inception import Inception
@@ -57,5 +58,7 @@ def make_networks(protocol: Protocol, found: Mapping[str, Path]) -> dict[str, nn
         if network.kind not in NETWORKS.get(role, {}) or network.files.keys() != PARTS[role]:
             raise ProtocolError(f"the protocol measures with {role} {network.kind}, which this scumble does not have")
         files = {part: found[file.sha256] for part, file in network.files.items()}
-        made[role] = NETWORKS[role][network.kind](**files).eval().requires_grad_(False)
+        judge = NETWORKS[role][network.kind](**files).eval().requires_grad_(False)
+        # Of the processor's time VGG-19 takes a quarter less so, for pooling above all.
+        made[role] = judge.to(memory_format=torch.channels_last)
     return made

@@ -15,18 +15,22 @@ from scumble.seeding import mix
 
 
 class Painter(Interface):
-    """Makes the stylized images of some pairs of a protocol; ``paints`` says if it can paint other contents as well."""
+    """Makes the stylized images of a protocol; ``paints`` says if it can paint other contents as well."""
 
     paints: bool
 
     def __call__(self, pairs: Sequence[int], content: Tensor, style: Tensor) -> Tensor:
         """The stylized images of the pairs with these indices, (B, 3, S, S) as float; not finite where it failed."""
 
+    def frame(self, clip: int, style: int, index: int, content: Tensor, painting: Tensor) -> Tensor:
+        """A stylized frame, (1, 3, S, S) as float, of the clip and in the style with these indices."""
+
 
 class Model:
     """What a generator paints, as it would be in a PNG file: judged are the 8 bits that a viewer sees.
 
-    What a generator draws at random depends on the seed and the first pair of the batch alone.
+    What a generator draws at random depends on the seed and the first pair of the batch alone; it is the same for all
+    frames of a clip, so that only what it makes of them flickers.
     """
 
     paints = True
@@ -35,8 +39,14 @@ class Model:
         self.generator, self.seed = generator, seed
 
     def __call__(self, pairs: Sequence[int], content: Tensor, style: Tensor) -> Tensor:
+        return self._paint(pairs[0], content, style)
+
+    def frame(self, clip: int, style: int, index: int, content: Tensor, painting: Tensor) -> Tensor:
+        return self._paint(clip, content, painting)
+
+    def _paint(self, draw: int, content: Tensor, style: Tensor) -> Tensor:
         with torch.random.fork_rng():
-            torch.manual_seed(mix(self.seed, pairs[0]))
+            torch.manual_seed(mix(self.seed, draw))
             stylized: Tensor = self.generator(content, style)
         finite = stylized.isfinite().flatten(1).all(dim=1)[:, None, None, None]
         return torch.where(finite, to_float(to_uint8(stylized)), torch.nan)
@@ -45,30 +55,45 @@ class Model:
 class Pictures:
     """Pictures in a folder, by name: that of ``a.jpg`` in the style of ``b.jpg`` is ``a_b``, with any suffix.
 
-    So ``scumble stylize`` names them. They are resized and cropped as the contents are.
+    So ``scumble stylize`` names them. They are resized and cropped as the contents are. The frames of a clip are in a
+    folder of its name, likewise: ``walk/0001_b``.
     Raises: ProtocolError if a picture is missing, or if a name says two things.
     """
 
     paints = False
 
     def __init__(self, folder: str | Path, protocol: Protocol):
+        self.size = protocol.size
+        clips = {clip.name for clip in protocol.clips}
         found: dict[str, list[Path]] = {}
         for path in find_images(folder, "--images"):
-            found.setdefault(path.stem, []).append(path)
-        self.size, self.paths = protocol.size, []
-        wanted = [
-            f"{Path(protocol.content[c].name).stem}_{Path(protocol.style[s].name).stem}" for c, s in protocol.pairs
-        ]
-        missing = [name for name in wanted if name not in found]
-        if missing:
-            raise ProtocolError(
-                f"{folder} has no picture of {len(missing)} of the {len(wanted)} pairs, the first is "
-                f"{missing[0]}.png: a picture is named CONTENT_STYLE, after the files of its pair"
-            )
-        for name in wanted:
-            if len(found[name]) > 1 or wanted.count(name) > 1:
-                raise ProtocolError(f"{folder}: {name} is not the name of one picture and one pair alone")
-            self.paths.append(found[name][0])
+            clip = path.relative_to(folder).parent.name if path != Path(folder) else ""
+            found.setdefault(f"{clip}/{path.stem}" if clip in clips else path.stem, []).append(path)
+
+        def paths(wanted: Sequence[str], kind: str, rule: str) -> list[Path]:
+            if missing := [name for name in wanted if name not in found]:
+                raise ProtocolError(
+                    f"{folder} has no picture of {len(missing)} of the {len(wanted)} {kind}, the first is "
+                    f"{missing[0]}.png: {rule}"
+                )
+            for name in wanted:
+                if len(found[name]) > 1 or wanted.count(name) > 1:
+                    raise ProtocolError(f"{folder}: {name} is not the name of one picture and one pair alone")
+            return [found[name][0] for name in wanted]
+
+        styles = [Path(style.name).stem for style in protocol.style]
+        pairs = [f"{Path(protocol.content[c].name).stem}_{styles[s]}" for c, s in protocol.pairs]
+        frames = {
+            (c, s, index): f"{protocol.clips[c].name}/{Path(frame.name).stem}_{styles[s]}"
+            for c, s in protocol.clip_pairs
+            for index, frame in enumerate(protocol.clips[c].frames)
+        }
+        self.paths = paths(pairs, "pairs", "a picture is named CONTENT_STYLE, after the files of its pair")
+        rule = "a frame of a clip is named CLIP/FRAME_STYLE, after the folder of the clip and the files"
+        self.frames = dict(zip(frames, paths(list(frames.values()), "frames", rule), strict=True))
 
     def __call__(self, pairs: Sequence[int], content: Tensor, style: Tensor) -> Tensor:
         return torch.stack([prepare(self.paths[pair], self.size) for pair in pairs]).to(content.device)
+
+    def frame(self, clip: int, style: int, index: int, content: Tensor, painting: Tensor) -> Tensor:
+        return prepare(self.frames[clip, style, index], self.size)[None].to(content.device)

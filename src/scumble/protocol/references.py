@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from scumble.data.image_set import center_crop
 from scumble.files import atomic_write
 from scumble.images import read_image
+from scumble.metrics.video import Motion, motion_since
 from scumble.protocol.definition import Protocol
 from scumble.protocol.metrics import PAIR_METRICS, SET_METRICS, Describe, Description, Seen
 
@@ -50,12 +51,25 @@ class References:
         """Pictures as the generator gets them, (B, 3, size, size) in [0, 1]."""
         return torch.stack([self._image(role, index) for index in indices]).to(self.device)
 
-    def described(self, role: Role, describe: Describe, indices: Sequence[int]) -> Description:
-        """What a metric says of some pictures."""
-        each = [self._describe(role, index)[describe] for index in indices]
-        if len(set(indices)) == 1:
-            return {key: tensor.expand(len(each), *tensor.shape[1:]) for key, tensor in each[0].items()}
-        return {key: torch.cat([description[key] for description in each]) for key in each[0]}
+    def described(self, role: Role, describe: Describe, index: int) -> Description:
+        """What a metric says of a picture, as of a batch of one."""
+        return self._describe(role, index)[describe]
+
+    def frame(self, clip: int, index: int) -> Tensor:
+        """A frame of a clip as the generator gets it, (1, 3, size, size) in [0, 1]."""
+        file = self.protocol.clips[clip].frames[index]
+        return prepare(self.found[file.sha256], self.protocol.size)[None].to(self.device)
+
+    def motion(self, clip: int, index: int) -> Motion:
+        """How the content moved since the frame before; kept in the cache."""
+        frames = self.protocol.clips[clip].frames[index - 1 : index + 1]
+        file = self._cache_file(motion=[frame.sha256 for frame in frames])
+        kept = _read(file) if file else None
+        if kept is None:
+            kept = motion_since(self.frame(clip, index - 1)[0], self.frame(clip, index)[0])._asdict()
+            if file:
+                _write(kept, file)
+        return Motion(**{name: tensor.to(self.device) for name, tensor in kept.items()})
 
     def _image(self, role: Role, index: int) -> Tensor:
         if (role, index) not in self._images:
@@ -80,7 +94,7 @@ class References:
     def _through_cache(
         self, role: Role, index: int, describers: Sequence[Describe], seen: Seen
     ) -> dict[Describe, Description]:
-        file = self._cache_file(role, index, describers)
+        file = self._description_file(role, index, describers)
         flat = _read(file) if file else None
         if flat is None:
             flat = {
@@ -109,22 +123,24 @@ class References:
         kept = [describe for describe, role in needs.items() if role in ("perceptual_encoder", "inception")]
         return kept, [describe for describe in needs if describe not in kept]
 
-    def _cache_file(self, role: Role, index: int, describers: Sequence[Describe]) -> Path | None:
+    def _description_file(self, role: Role, index: int, describers: Sequence[Describe]) -> Path | None:
+        return self._cache_file(
+            image=(self.protocol.content if role == "content" else self.protocol.style)[index].sha256,
+            describers=sorted(describe.__name__ for describe in describers),
+            networks={
+                name: [network.kind, {part: file.sha256 for part, file in network.files.items()}]
+                for name, network in self.protocol.networks.items()
+                if name in ("perceptual_encoder", "inception")
+            },
+            device=torch.device(self.device).type,
+        )
+
+    def _cache_file(self, **depends: object) -> Path | None:
+        """Where something is kept that depends on this, and on how pictures are prepared."""
         if self.cache is None:
             return None
         protocol = self.protocol
-        depends = {
-            "version": protocol.version,
-            "image": (protocol.content if role == "content" else protocol.style)[index].sha256,
-            "preparation": [protocol.size, protocol.resize, protocol.crop],
-            "describers": sorted(describe.__name__ for describe in describers),
-            "networks": {
-                name: [network.kind, {part: file.sha256 for part, file in network.files.items()}]
-                for name, network in protocol.networks.items()
-                if name in ("perceptual_encoder", "inception")
-            },
-            "device": torch.device(self.device).type,
-        }
+        depends |= {"version": protocol.version, "preparation": [protocol.size, protocol.resize, protocol.crop]}
         key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
         return self.cache / key[:2] / f"{key}.safetensors"
 

@@ -23,8 +23,9 @@ Values = NDArray[np.float64]
 class Scores:
     """The scores of one model under one protocol.
 
-    ``pairs`` has a row for each pair of the protocol, in its order: the names of ``content`` and ``style``, and the
-    value of each metric, None where the stylized image was not finite. ``summary`` has ``mean``, ``standard_error``,
+    ``pairs`` has a row for each pair of the protocol, in its order, then one for each clip in each of its styles: the
+    names of ``content`` and ``style``, and the value of each metric, None where the stylized image was not finite. What
+    is measured of images is None for clips, and the other way round. ``summary`` has ``mean``, ``standard_error``,
     ``low``, ``high`` and ``n`` of each metric; metrics of all pairs together have no error and no interval. ``notes``
     says what to beware of, ``details`` what was measured and with what.
     """

@@ -3,26 +3,40 @@
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor
 
+from scumble.protocol.clips import Flicker
 from scumble.protocol.definition import Protocol
-from scumble.protocol.metrics import MODEL_METRICS, PAIR_METRICS, SET_METRICS, ModelMetric, Seen, Vectors
+from scumble.protocol.metrics import (
+    CLIP_METRIC,
+    MODEL_METRICS,
+    PAIR_METRICS,
+    SET_METRICS,
+    Metric,
+    ModelMetric,
+    Seen,
+    Vectors,
+)
 from scumble.protocol.painters import Painter
 from scumble.protocol.references import References
 from scumble.protocol.scores import Scores, summarize
 
 
 class Measured(NamedTuple):
-    """What is known of some pairs: the index of each, the values of the metrics of pairs, the vectors of the others."""
+    """What is known of some pairs: the index of each, the values of the metrics of pairs, the vectors of the others.
+
+    ``clips`` is what is known of some clips, by the indices of the clip and the style.
+    """
 
     pairs: list[int]
     values: dict[str, list[float]]
     vectors: dict[str, Tensor]
+    clips: Mapping[tuple[int, int], Flicker] = {}
 
 
 def batches_of(protocol: Protocol, batch_size: int) -> list[range]:
@@ -35,7 +49,8 @@ def batches_of(protocol: Protocol, batch_size: int) -> list[range]:
 def measure(painter: Painter, references: References, batches: Sequence[range]) -> Measured:
     """Paint and measure some batches of the pairs of a protocol.
 
-    A pair whose stylized image is not finite has NaN for every metric, and vectors of NaN.
+    A pair whose stylized image is not finite has NaN for every metric, and vectors of NaN. Pictures are painted in
+    batches, but looked at one by one: large layers of one picture take a fifth less time than of four.
     """
     protocol = references.protocol
     measured = Measured([], {}, {})
@@ -44,26 +59,32 @@ def measure(painter: Painter, references: References, batches: Sequence[range]) 
         contents, styles = zip(*(protocol.pairs[index] for index in batch), strict=True)
         content, style = references.images("content", contents), references.images("style", styles)
         stylized = painter(batch, content, style)
-        finite = stylized.isfinite().flatten(1).all(dim=1)
-        seen = Seen(torch.where(finite[:, None, None, None], stylized, 0.5), references.networks)
         measured.pairs.extend(batch)
         for name in protocol.metrics:
-            if name in SET_METRICS:
-                vector = seen.described(SET_METRICS[name].describe)[""]
-                vectors.setdefault(name, []).append(torch.where(finite[:, None], vector, torch.nan).cpu())
-                continue
             if name in MODEL_METRICS:
-                values = _of_another_picture(
-                    MODEL_METRICS[name], painter, batch, content, style, stylized, protocol.seed
-                )
-            else:
-                metric = PAIR_METRICS[name]
-                indices = contents if metric.of == "content" else styles
-                wanted = references.described(metric.of, metric.describe, indices) if metric.of else {}
-                values = metric.distance(seen.described(metric.describe), wanted)
-            measured.values.setdefault(name, []).extend(torch.where(finite, values, torch.nan).tolist())
+                metric = MODEL_METRICS[name]
+                found = _of_another_picture(metric, painter, batch, content, style, stylized, protocol.seed)
+                measured.values.setdefault(name, []).extend(found.tolist())
+        for index, picture in zip(batch, stylized.split(1), strict=True):
+            is_finite = bool(picture.isfinite().all())
+            seen = Seen(picture if is_finite else torch.full_like(picture, 0.5), references.networks)
+            for name in protocol.metrics:
+                if name in SET_METRICS:
+                    vector = seen.described(SET_METRICS[name].describe)[""].cpu()
+                    vectors.setdefault(name, []).append(vector if is_finite else torch.full_like(vector, torch.nan))
+                elif name in PAIR_METRICS:
+                    value = _of_pair(PAIR_METRICS[name], seen, index, references)
+                    measured.values.setdefault(name, []).append(value if is_finite else math.nan)
     measured.vectors.update({name: torch.cat(parts) for name, parts in vectors.items()})
     return measured
+
+
+def _of_pair(metric: Metric, seen: Seen, pair: int, references: References) -> float:
+    """The value of a metric for the stylized image of a pair."""
+    content, style = references.protocol.pairs[pair]
+    index = content if metric.of == "content" else style
+    wanted = references.described(metric.of, metric.describe, index) if metric.of else {}
+    return float(metric.distance(seen.described(metric.describe), wanted))
 
 
 def _of_another_picture(
@@ -77,12 +98,16 @@ def _of_another_picture(
 ) -> Tensor:
     """The values of a metric that compares with what is painted of the changed content; NaN if nothing is."""
     if not painter.paints:
-        return torch.full((len(batch),), torch.nan, device=content.device)
-    return metric.compare(painter(batch, metric.change(content, seed), style), stylized)
+        return torch.full((len(batch),), torch.nan)
+    finite = stylized.isfinite().flatten(1).all(dim=1)
+    found = metric.compare(painter(batch, metric.change(content, seed), style), stylized)
+    return torch.where(finite, found, torch.nan)
 
 
 def join(parts: Iterable[Measured]) -> Measured:
     """What several processes measured, in the order of the pairs."""
+    parts = list(parts)
+    clips = {pair: flicker for part in parts for pair, flicker in part.clips.items()}
     parts = [part for part in parts if part.pairs]
     pairs = [index for part in parts for index in part.pairs]
     order = sorted(range(len(pairs)), key=pairs.__getitem__)
@@ -94,6 +119,7 @@ def join(parts: Iterable[Measured]) -> Measured:
         ordered(pairs),  # type: ignore[arg-type]
         {name: ordered([value for part in parts for value in part.values[name]]) for name in parts[0].values},
         {name: torch.cat([part.vectors[name] for part in parts])[order] for name in parts[0].vectors},
+        clips,
     )
 
 
@@ -111,17 +137,46 @@ def sum_up(measured: Measured, references: References, model: str, details: Mapp
         summary[name], note = _of_set(name, vectors, summary, references)
         if note:
             notes[name] = note
-    rows = [{"content": c, "style": s} for c, s in zip(contents, styles, strict=True)]
-    for name, values in measured.values.items():
-        for row, value in zip(rows, values, strict=True):
-            row[name] = value if math.isfinite(value) else None  # type: ignore[assignment]
+    rows: list[dict[str, Any]] = [{"content": c, "style": s} for c, s in zip(contents, styles, strict=True)]
+    for name in (name for name in protocol.metrics if name in measured.values):
+        for row, value in zip(rows, measured.values[name], strict=True):
+            row[name] = _finite(value)
     for name in MODEL_METRICS.keys() & measured.values.keys():
         if not summary[name]["n"]:
             notes[name] = "not measured: it asks a model for further pictures"
     if failed := sum(any(row[name] is None for name in PAIR_METRICS.keys() & row.keys()) for row in rows):
         notes["not finite"] = f"{failed} of {len(rows)} stylized images have a NaN or an infinity, and no scores"
+    details = dict(details)
+    if CLIP_METRIC in protocol.metrics:
+        summary[CLIP_METRIC], notes[CLIP_METRIC], clips = _of_clips(measured.clips, protocol)
+        details["clips"] = {protocol.clips[c].name: _finite(f.content) for (c, _), f in measured.clips.items()}
+        rows = [row | {CLIP_METRIC: None} for row in rows] + [dict.fromkeys(rows[0]) | clip for clip in clips]
     ordered = {name: summary[name] for name in protocol.metrics}
-    return Scores(protocol.id, model, list(rows), ordered, notes, dict(details))
+    return Scores(protocol.id, model, rows, ordered, notes, details)
+
+
+def _of_clips(
+    flickers: Mapping[tuple[int, int], Flicker], protocol: Protocol
+) -> tuple[dict[str, float | None], str, list[dict[str, Any]]]:
+    """The summary of the metric of clips, what to read it beside, and a row for each clip in each style."""
+    found = [flickers[pair] for pair in protocol.clip_pairs]
+    clips = [protocol.clips[c].name for c, _ in protocol.clip_pairs]
+    styles = [protocol.style[s].name for _, s in protocol.clip_pairs]
+    values = np.array([flicker.stylized for flicker in found])
+    summary = summarize(values, clips, styles, protocol.seed)
+    note = f"the clips themselves have {np.mean([flicker.content for flicker in found]):.3g}"
+    if failed := len(found) - int(np.isfinite(values).sum()):
+        note += f"; {failed} of {len(found)} have a frame that is not finite, or none that shows anything of the last"
+    rows = [
+        {"content": clip, "style": style, CLIP_METRIC: _finite(flicker.stylized)}
+        for clip, style, flicker in zip(clips, styles, found, strict=True)
+    ]
+    return summary, note, rows
+
+
+def _finite(value: float) -> float | None:
+    """The value as JSON can hold it."""
+    return value if math.isfinite(value) else None
 
 
 def _of_set(
@@ -132,7 +187,7 @@ def _of_set(
     contents, styles = torch.tensor(protocol.pairs).unbind(dim=1)
     known = stylized.isfinite().all(dim=1)
     used, place = styles.unique(return_inverse=True)
-    painted = torch.cat([references.described("style", metric.describe, [index])[""].cpu() for index in used.tolist()])
+    painted = torch.cat([references.described("style", metric.describe, index)[""].cpu() for index in used.tolist()])
     painted_count = int(known.sum())
     nothing: dict[str, float | None] = {"mean": None, "standard_error": None, "low": None, "high": None, "n": 0}
     if painted_count < metric.fewest or len(used) < 2:
