@@ -260,4 +260,5 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*in eval mode at the start of training.*")  # the average of the generator is
+    warnings.filterwarnings("ignore", ".*`srun` command is available.*")  # its hint names a script that nobody started
     warnings.filterwarnings("ignore", ".*isinstance\\(treespec, LeafSpec\\).*")
