@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import TINY, difference, make_images, scumble, scumble_killed_at
+from runs import TINY, difference, make_images, scumble, scumble_here, scumble_killed_at
 
 from scumble.checkpoint import checkpoint_path, read_checkpoint
 
@@ -52,6 +52,18 @@ def test_resume_after_sigkill_is_exact(tmp_path: Path, images: tuple[str, str], 
             a, b = ({k: v for k, v in part.items() if k != "config"} for part in (a, b))
         assert difference(a, b) == [], key
     assert (whole / "metrics.csv").read_text() == (killed / "metrics.csv").read_text()
+
+
+def test_the_learning_rate_of_a_network_that_waits_for_its_turn_is_resumed_too(
+    tmp_path: Path, images: tuple[str, str]
+) -> None:
+    # The generator's turn comes at step 4 alone: before the stop, and not again after it.
+    arguments = [*TINY, *images, "task.accumulate=2", "task.discriminator_steps=2", "optimizer.lr_schedule.steps=20"]
+    scumble_here("train", *arguments, "steps=6", "run_dir=whole", cwd=tmp_path)
+    scumble_here("train", *arguments, "steps=5", "run_dir=stopped", cwd=tmp_path)
+    scumble_here("train", "run_dir=stopped", "resume=true", "steps=6", cwd=tmp_path)
+    first, second = (read_checkpoint(checkpoint_path(tmp_path / run, 6)) for run in ("whole", "stopped"))
+    assert difference(first["optimizer_states"], second["optimizer_states"]) == []
 
 
 def test_resume_goes_past_a_damaged_checkpoint(tmp_path: Path, images: tuple[str, str]) -> None:

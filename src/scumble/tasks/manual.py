@@ -93,6 +93,16 @@ class ManualTask(L.LightningModule):
         found: Optimizer = optimizers[1 + list(self.optimizer_factories).index(name)]
         return found
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set the learning rates of this step, those of optimizers that wait for their turn as well.
+
+        So they are a function of the step in every checkpoint, whenever the process began.
+        """
+        factor = self.lr_schedule(self.global_step)
+        for name, groups in self._settings.items():
+            for group, settings in zip(self.optimizer(name).param_groups, groups, strict=True):
+                group["lr"] = settings["lr"] * factor
+
     def update(self, name: str, loss: Tensor, every: int = 1) -> Logs:
         """Backward, and at the end of an accumulation one optimizer step of the named network.
 
@@ -104,7 +114,7 @@ class ManualTask(L.LightningModule):
         turn = (self.global_step + 1) // every
         if turn % self.accumulate:
             return {}
-        optimizer = self._at_learning_rate(name)
+        optimizer = self.optimizer(name)
         average(parameter.grad for parameter in self.trained_by(name) if parameter.grad is not None)
         norm = self._clip_gradient(name)
         if norm.isfinite():  # the same on all ranks, since gradients are averaged before
@@ -147,7 +157,7 @@ class ManualTask(L.LightningModule):
         """
         if self.accumulate > 1:
             raise ValueError(f"task.accumulate must be 1 for {type(self).__name__}, got {self.accumulate}")
-        optimizer = self._at_learning_rate(name)
+        optimizer = self.optimizer(name)
         logs: Logs = {}
 
         def evaluate() -> float:
@@ -179,14 +189,6 @@ class ManualTask(L.LightningModule):
             f"step {self.global_step}: the gradient of the {name} has a norm of {float(norm)}; its update is skipped "
             f"({self.skipped_updates} so far, the run ends at more than {self.skip_limit})"
         )
-
-    def _at_learning_rate(self, name: str) -> Optimizer:
-        """The optimizer of a network, with the learning rate of this step."""
-        optimizer = self.optimizer(name)
-        factor = self.lr_schedule(self.global_step)
-        for group, settings in zip(optimizer.param_groups, self._settings[name], strict=True):
-            group["lr"] = settings["lr"] * factor
-        return optimizer
 
     def _clip_gradient(self, name: str) -> Tensor:
         """Clip the gradient of a network to the norm that is set; returns the norm that it had."""
