@@ -185,6 +185,8 @@ def test_adain_refuses_a_decoder_of_other_weights(tmp_path: Path):
     save_file({"1.weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match=r"other\.safetensors: not weights of this network"):
         AdaIN(DistilledEncoder(weights=None), decoder_weights=tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"relu4_1 alone, and the config has relu2_1 as well; set generator\.adain_l"):
+        AdaIN(DistilledEncoder(weights=None), decoder_weights=tmp_path / "other.safetensors", adain_layers=["relu2_1"])
     with pytest.raises(FileNotFoundError, match=r"absent\.safetensors; set generator\.decoder_weights=PATH"):
         AdaIN(DistilledEncoder(weights=None), decoder_weights=tmp_path / "absent.safetensors")
 

@@ -20,12 +20,13 @@ class FeatureFusion(nn.Module):
     So are those of ``adain_layers``, whose channels have the moments of the style's, whatever the fusion: features at
     relu4_1 alone say little of what is where, and a decoder needs hours to invert them.
     ``alpha`` blends content features (0) and fused ones (1). ``decoder_weights`` is a safetensors file of the published
-    decoder of AdaIN.
+    decoder of AdaIN, which sees relu4_1 alone.
 
     Shape: content (B, 3, H, W) and style (B, 3, h, w) to (B, 3, H, W), any sizes of at least 16; sides that are no
     multiple of 8 are padded by reflection and cropped again. In evaluation mode the range is [0, 1]; in training it
     leaks a little, for its gradient.
-    Raises: ValueError for layers without relu4_1, and for a fusion that does not fit the encoder.
+    Raises: ValueError for layers without relu4_1, for more of them with ``decoder_weights``, and for a fusion that does
+    not fit the encoder.
     """
 
     minimum_side = 16
@@ -43,6 +44,11 @@ class FeatureFusion(nn.Module):
         super().__init__()
         if not 0 <= alpha <= 1:
             raise ValueError(f"generator.alpha must be in [0, 1], got {alpha}")
+        if decoder_weights is not None and (more := [*(set(layers) - {"relu4_1"}), *adain_layers]):
+            raise ValueError(
+                f"generator.decoder_weights is a decoder of relu4_1 alone, and the config has {', '.join(more)} as well; "
+                "set generator.adain_layers=[]"
+            )
         with torch.no_grad():
             features = encoder(torch.zeros(1, 3, 32, 32))
             if "relu4_1" not in layers or not {*layers, *adain_layers} <= features.keys():
@@ -96,11 +102,18 @@ class AdaIN(FeatureFusion):
     """Frozen VGG features, adaptive instance normalization, and a decoder that is trained to invert the features.
 
     Source: Huang and Belongie 2017, section 6, https://arxiv.org/abs/1703.06868.
-    Departs from the paper: the output is clamped to [0, 1]; other encoders than VGG-19 can be configured.
+    Departs from the paper: the output is clamped to [0, 1]; other encoders than VGG-19 can be configured; the decoder
+    may see more layers than relu4_1.
     """
 
-    def __init__(self, encoder: nn.Module, decoder_weights: str | Path | None = None, alpha: float = 1.0):
-        super().__init__(encoder, AdaptiveInstanceNormalization(), decoder_weights, alpha)
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder_weights: str | Path | None = None,
+        alpha: float = 1.0,
+        adain_layers: Sequence[str] = (),
+    ):
+        super().__init__(encoder, AdaptiveInstanceNormalization(), decoder_weights, alpha, adain_layers=adain_layers)
 
 
 def adain_decoder(channels: int) -> nn.Sequential:
