@@ -135,14 +135,24 @@ def paintings(manner: str, count: int, side: int) -> Tensor:
     return torch.stack([resize(to_float(read_image(path)), (side, side)) for path in source.split().train])
 
 
-def test_dcgan_comes_near_to_paintings(tmp_path: Path) -> None:
-    narrow = ("generator.width=8", "discriminator.width=8", "+data.image.manners=[pointillism]")
+@pytest.mark.parametrize(
+    ("experiment", "variant", "steps", "share"),
+    # Measured: 5.6, 9.6 and 5.7 of 15.1 untrained.
+    [
+        ("dcgan", "discriminator.width=8", 400, 0.6),
+        ("dcgan", "discriminator=dense", 800, 0.8),
+        ("dcgan_5x5", "discriminator.width=8", 400, 0.6),
+    ],
+)
+def test_dcgan_comes_near_to_paintings(
+    tmp_path: Path, experiment: str, variant: str, steps: int, share: float
+) -> None:
+    narrow = ("generator.width=8", variant, "+data.image.manners=[pointillism]")
     small = ("data.image_size=32", "data.load_size=48", "data.crop_scale=[0.6,1.0]")
-    task, untrained = trained(tmp_path, "dcgan", 250, *narrow, *small)
+    task, untrained = trained(tmp_path, experiment, steps, *narrow, *small)
     images = paintings("pointillism", 12, 32)
     found, start = style_distance(task, images, 32), style_distance(untrained, images, 32)
-    # Measured: 4.9 of 12.3 untrained.
-    assert found < 0.6 * start
+    assert found < share * start
 
 
 def test_a_texture_takes_the_style_of_its_painting(tmp_path: Path) -> None:
