@@ -144,9 +144,7 @@ def paintings(manner: str, count: int, side: int) -> Tensor:
         ("dcgan_5x5", "discriminator.width=8", 400, 0.6),
     ],
 )
-def test_dcgan_comes_near_to_paintings(
-    tmp_path: Path, experiment: str, variant: str, steps: int, share: float
-) -> None:
+def test_dcgan_comes_near_to_paintings(tmp_path: Path, experiment: str, variant: str, steps: int, share: float) -> None:
     narrow = ("generator.width=8", variant, "+data.image.manners=[pointillism]")
     small = ("data.image_size=32", "data.load_size=48", "data.crop_scale=[0.6,1.0]")
     task, untrained = trained(tmp_path, experiment, steps, *narrow, *small)
