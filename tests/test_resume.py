@@ -69,12 +69,12 @@ def test_the_learning_rate_of_a_network_that_waits_for_its_turn_is_resumed_too(
 def test_resume_goes_past_a_damaged_checkpoint(tmp_path: Path, images: tuple[str, str]) -> None:
     arguments = [*TINY, *images, "steps=12", "checkpoint_every_n_steps=4"]
     whole, damaged = tmp_path / "whole", tmp_path / "damaged"
-    scumble("train", *arguments, f"run_dir={whole}", cwd=tmp_path)
-    scumble("train", *arguments[:-2], "steps=8", "checkpoint_every_n_steps=4", f"run_dir={damaged}", cwd=tmp_path)
+    scumble_here("train", *arguments, f"run_dir={whole}", cwd=tmp_path)
+    scumble_here("train", *arguments[:-2], "steps=8", "checkpoint_every_n_steps=4", f"run_dir={damaged}", cwd=tmp_path)
     newest = checkpoint_path(damaged, 8)
     newest.write_bytes(newest.read_bytes()[:-1000])
 
-    result = scumble("train", f"run_dir={damaged}", "resume=true", "steps=12", cwd=tmp_path)
+    result = scumble_here("train", f"run_dir={damaged}", "resume=true", "steps=12", cwd=tmp_path)
 
     assert "step=00000008.ckpt: torn" in result.stdout + result.stderr
     weights = [read_checkpoint(checkpoint_path(run, 12))["state_dict"] for run in (whole, damaged)]
@@ -85,7 +85,7 @@ def test_resume_goes_past_a_damaged_checkpoint(tmp_path: Path, images: tuple[str
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path, images: tuple[str, str]) -> None:
     arguments = [*TINY, *images, "steps=2", f"run_dir={tmp_path / 'run'}"]
-    scumble("train", *arguments, cwd=tmp_path)
-    again = scumble("train", *arguments, cwd=tmp_path, check=False)
+    scumble_here("train", *arguments, cwd=tmp_path)
+    again = scumble_here("train", *arguments, cwd=tmp_path, check=False)
     assert again.returncode != 0
     assert "has a run already; set resume=true" in again.stderr
