@@ -46,8 +46,8 @@ class FeatureFusion(nn.Module):
             raise ValueError(f"generator.alpha must be in [0, 1], got {alpha}")
         if decoder_weights is not None and (more := [*(set(layers) - {"relu4_1"}), *adain_layers]):
             raise ValueError(
-                f"generator.decoder_weights is a decoder of relu4_1 alone, and the config has {', '.join(more)} as well; "
-                "set generator.adain_layers=[]"
+                f"generator.decoder_weights is a decoder of relu4_1 alone, and the config has {', '.join(more)} as "
+                "well; set generator.adain_layers=[]"
             )
         with torch.no_grad():
             features = encoder(torch.zeros(1, 3, 32, 32))
