@@ -1,7 +1,7 @@
 """The plumbing of manual optimization that every task shares: the step counter, clipping, accumulation, schedules."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import lightning as L
@@ -99,9 +99,13 @@ class ManualTask(L.LightningModule):
         So they are a function of the step in every checkpoint, whenever the process began.
         """
         factor = self.lr_schedule(self.global_step)
-        for name, groups in self._settings.items():
-            for group, settings in zip(self.optimizer(name).param_groups, groups, strict=True):
-                group["lr"] = settings["lr"] * factor
+        for group, settings in self._groups():
+            group["lr"] = settings["lr"] * factor
+
+    def _groups(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """Each parameter group of each optimizer, and its settings in the config."""
+        for name, settings in self._settings.items():
+            yield from zip(self.optimizer(name).param_groups, settings, strict=True)
 
     def update(self, name: str, loss: Tensor, every: int = 1) -> Logs:
         """Backward, and at the end of an accumulation one optimizer step of the named network.
@@ -271,9 +275,8 @@ class ManualTask(L.LightningModule):
         A restored optimizer has the settings of its checkpoint besides its state: a learning rate that was changed for
         the rest of a run would be forgotten.
         """
-        for name, groups in self._settings.items():
-            for group, settings in zip(self.optimizer(name).param_groups, groups, strict=True):
-                group |= settings
+        for group, settings in self._groups():
+            group |= settings
         restored, self._restored_gradients = self._restored_gradients, []
         parameters = dict(self.named_parameters())
         for name in restored[0] if restored else ():
