@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from scumble.ledger import last_metrics
+
 DESCRIPTION = """Prove for your own configuration that resume is exact: train some steps; train them again, killed with
 SIGKILL at random moments and resumed each time; compare weights, optimizers and metrics bit for bit."""
 
@@ -192,9 +194,7 @@ class _Row(NamedTuple):
 
 def _last_row(run_dir: Path) -> _Row:
     path = run_dir / "metrics.csv"
-    if not path.is_file():
-        return _Row(0, 0)
-    written, step = path.stat().st_mtime_ns, path.read_text().rpartition("\n")[0].rpartition("\n")[2].partition(",")[0]
+    written, step = path.stat().st_mtime_ns if path.is_file() else 0, last_metrics(run_dir).get("step", "")
     return _Row(written, int(step) if step.isdigit() else 0)
 
 

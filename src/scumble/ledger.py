@@ -1,5 +1,6 @@
 """The ledger: the state of every run, kept in its folder, so that a sweep can be looked at and gone on with."""
 
+import csv
 import json
 import os
 import socket
@@ -142,6 +143,15 @@ def read_error(run_dir: str | Path) -> str:
         return (Path(run_dir) / ERROR_FILE).read_text(errors="replace").split("\n", 1)[0]
     except OSError:
         return ""
+
+
+def last_metrics(run_dir: str | Path) -> dict[str, str]:
+    """The last value of each column of a run's ``metrics.csv``, which may be in writing; nothing if there is none."""
+    try:
+        whole = (Path(run_dir) / "metrics.csv").read_text().rpartition("\n")[0].splitlines()
+    except FileNotFoundError:
+        return {}
+    return {name: value for row in csv.DictReader(whole) for name, value in row.items() if value}
 
 
 def is_trained_elsewhere(run_dir: str | Path) -> Status | None:
