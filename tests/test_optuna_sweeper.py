@@ -20,7 +20,7 @@ from hydra.core.plugins import Plugins
 from runs import TINY, make_images, scumble, scumble_here
 
 from scumble.config import CONFIG_FOLDER
-from scumble.sweeps.commands import SEARCHES, overrides_of, runs_of, sweeper_of
+from scumble.sweeps.folder import SEARCHES, overrides_of, runs_of, sweeper_of
 from scumble.sweeps.search import JOURNAL_FILE, STUDY, read_front, storage
 
 SPACE = ("loss_weights.style=interval(-1,4)", "loss_weights.content=interval(-2,2)")

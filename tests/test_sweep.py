@@ -12,7 +12,8 @@ from runs import TINY, make_images, scumble_here
 
 from scumble.checkpoint import list_checkpoints
 from scumble.ledger import State, is_done, read_error, read_status, record, run_key, state_of
-from scumble.sweeps.commands import Run, _parse, describe, runs_of
+from scumble.sweeps.commands import _parse, describe
+from scumble.sweeps.folder import Run, runs_of
 
 
 @pytest.fixture(scope="module")

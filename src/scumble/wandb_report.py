@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scumble.sweeps.commands import overrides_of
+from scumble.sweeps.folder import overrides_of
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace

@@ -185,7 +185,7 @@ def _pending(folder: Path) -> list[str]:
     """The runs of a sweep that have no folder yet, by what they change; none if that is not known."""
     if not (folder / "multirun.yaml").is_file():
         return []
-    from scumble.sweeps.commands import overrides_of, runs_of
+    from scumble.sweeps.folder import overrides_of, runs_of
 
     try:
         given = overrides_of(folder)  # as it was written, so a value of a sweep is not among them

@@ -1,37 +1,15 @@
 """``scumble sweep``: plan a sweep, look at it, and go on with what is not done or failed."""
 
 import argparse
-import csv
-import re
-import socket
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
 
-import yaml
-
-from scumble.ledger import STATUS_FILE, State, read_error, read_status, state_of
+from scumble.ledger import State
+from scumble.sweeps.folder import Run, overrides_of, runs_of, sweeper_of
 
 DESCRIPTION = "Plan a sweep, look at it, train what is not done of it, or what failed."
 METRICS = ("val/content_distance", "val/style_distance")
-# The choices of hydra/sweeper that draw values.
-SEARCHES = ("optuna", "random")
-
-
-class Run(NamedTuple):
-    """A run of a sweep, by its folder within the sweep's, or by its overrides if it has none yet.
-
-    ``steps`` says how far it is, ``metrics`` are its last ones, and ``note`` is what to know of its state.
-    """
-
-    name: str
-    state: State
-    note: str = ""
-    steps: str = ""
-    metrics: dict[str, str] = {}  # noqa: RUF012
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -69,80 +47,6 @@ def _tell_front(folder: str) -> None:
 
         if front := read_front(folder):
             print(f"\n{describe_front(front)}")
-
-
-def overrides_of(folder: str | Path) -> list[str]:
-    """The overrides that a sweep was started with; not Hydra's own, which a folder must not decide.
-
-    Raises: ValueError if the folder is no sweep of Hydra's.
-    """
-    return _overrides(folder)["task"]
-
-
-def sweeper_of(folder: str | Path) -> list[str]:
-    """The overrides that chose and set up the sweeper of a search; none if the sweep is a grid.
-
-    Of a folder only the sweepers of scumble are taken, and plain values for them.
-    """
-    words = _overrides(folder)["hydra"]
-    chosen = [word for word in words if word in (f"hydra/sweeper={name}" for name in SEARCHES)]
-    return chosen and chosen + [word for word in words if re.match(r"\+?hydra\.sweeper\.[a-z]", word)]
-
-
-def _overrides(folder: str | Path) -> dict[str, list[str]]:
-    path = Path(folder) / "multirun.yaml"
-    try:
-        found: Any = yaml.safe_load(path.read_text())
-        given = {"hydra": [], **found["hydra"]["overrides"]}
-        return {part: [str(word) for word in given[part]] for part in ("task", "hydra")}
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder} is no folder of a sweep: {path.name} cannot be read in it ({error})") from error
-
-
-def runs_of(folder: str | Path) -> list[Run]:
-    """All runs of a sweep: those with a folder, by what it says, and the pending ones.
-
-    What is pending is known of grids; a sampler that draws its values decides them one after the other.
-    """
-    from scumble.hydra_app import runs_of_grid
-
-    folder = Path(folder)
-    pending = [] if sweeper_of(folder) else runs_of_grid(overrides_of(folder))
-    runs = []
-    for path in sorted(folder.rglob(".hydra/overrides.yaml")):
-        run_dir = path.parents[1]
-        own = {str(word) for word in yaml.safe_load(path.read_text()) or []}
-        pending = [words for words in pending if not set(words) <= own]
-        runs.append(_run(run_dir, str(run_dir.relative_to(folder))))
-    return runs + [Run(" ".join(words), State.PENDING) for words in pending]
-
-
-def _run(run_dir: Path, name: str) -> Run:
-    state, status, logged = state_of(run_dir), read_status(run_dir), _last_values(run_dir / "metrics.csv")
-    if status is None:
-        return Run(name, state, read_error(run_dir))
-    step = logged.pop("step", "0")
-    done = max(int(step) if step.isdigit() else 0, status.step)
-    note = read_error(run_dir) or status.reason
-    if state == State.RUNNING and status.host != socket.gethostname():
-        note = f"on {status.host}, heard of {_minutes_since(run_dir)} minutes ago"
-    metrics = logged | {name: str(value) for name, value in status.metrics.items()}
-    return Run(name, state, note, f"{done}/{status.steps}" if status.steps else str(done), metrics)
-
-
-def _last_values(path: Path) -> dict[str, str]:
-    """The last value of each column of a metrics file that may be in writing; nothing if there is none."""
-    try:
-        whole = path.read_text().rpartition("\n")[0].splitlines()
-    except FileNotFoundError:
-        return {}
-    return {name: value for row in csv.DictReader(whole) for name, value in row.items() if value}
-
-
-def _minutes_since(run_dir: Path) -> int:
-    """The minutes since a run wrote its state or its metrics."""
-    files = [path for path in (run_dir / STATUS_FILE, run_dir / "metrics.csv") if path.is_file()]
-    return int(max(0, time.time() - max(path.stat().st_mtime for path in files)) / 60)
 
 
 def describe(runs: Sequence[Run], metrics: Sequence[str] = ()) -> str:
