@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from statistics import mean, variance
 
 import pytest
 import torch
@@ -22,6 +23,8 @@ from scumble.losses.perceptual import (
     gram_matrix,
     gram_style_loss,
     moment_style_loss,
+    sliced_quantiles,
+    sliced_wasserstein_loss,
 )
 from scumble.losses.reconstruction import cycle_loss, identity_loss, total_variation_loss
 
@@ -111,8 +114,13 @@ def moments(features: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     return {layer: channel_moments(maps) for layer, maps in features.items()}
 
 
+def quantiles(features: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {layer: sliced_quantiles(maps) for layer, maps in features.items()}
+
+
 def test_perceptual_losses_are_zero_at_equality():
     features = features_of(0)
+    assert sliced_wasserstein_loss(features, quantiles(features)) == 0
     assert content_loss(features, features) == 0
     assert gram_style_loss(features, grams(features)) == 0
     assert moment_style_loss(features, moments(features)) == 0
@@ -154,6 +162,75 @@ def test_moment_style_loss_is_the_mean_square_of_both_moments():
     assert moment_style_loss(one, moments(other)).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_sliced_wasserstein_loss_is_the_mean_of_wasserstein_distances_along_the_directions():
+    one, other = features_of(0), features_of(1)
+    expected = 0.0
+    for layer in one:
+        channels = one[layer].shape[1]
+        # A position that has one channel alone shows what that channel is multiplied by.
+        unit = torch.eye(channels)[None, :, :, None]
+        directions = torch.cat([sliced_quantiles(unit[:, :, i : i + 1]) for i in range(channels)], dim=2)[0]
+        assert directions.shape == (max(channels, 16), channels)
+        torch.testing.assert_close(directions.norm(dim=1), torch.ones(len(directions)))
+        of_images = []
+        for b in range(len(one[layer])):
+            costs, along = [], []
+            for direction in directions.tolist():
+                lines = []
+                for maps in (one[layer][b], other[layer][b]):
+                    positions = maps.flatten(1).T.tolist()
+                    lines.append(sorted(sum(v * f for v, f in zip(direction, x, strict=True)) for x in positions))
+                costs += [(x - y) ** 2 for x, y in zip(*lines, strict=True)]
+                along += lines[1]
+            of_images.append(mean(costs) / variance(along))
+        expected += mean(of_images)
+    assert sliced_wasserstein_loss(one, quantiles(other)).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_sliced_wasserstein_loss_of_a_moved_distribution_is_the_square_of_the_way():
+    style = {"relu1_1": torch.randn(1, 4, 16, 16)}
+    way = torch.tensor([1.0, -2.0, 0.5, 3.0])
+    moved = {"relu1_1": style["relu1_1"] + way[:, None, None]}
+    # The way along a direction is the difference of the projections of one position, which needs no sorting.
+    steps = sliced_quantiles(way[None, :, None, None])[0, :, 0]
+    spread = sliced_quantiles(style["relu1_1"]).var()
+    loss = sliced_wasserstein_loss(moved, quantiles(style))
+    assert loss.item() == pytest.approx((steps.square().mean() / spread).item(), rel=1e-4)
+
+
+def test_sliced_wasserstein_loss_tells_apart_what_means_and_covariances_do_not():
+    noise = torch.randn(1, 3, 64, 64)
+    coins = torch.randn(1, 3, 64, 64).sign()
+
+    def whitened(maps: Tensor) -> Tensor:
+        centred = maps.flatten(2) - maps.flatten(2).mean(dim=2, keepdim=True)
+        factor = torch.linalg.cholesky(centred @ centred.mT / centred.shape[2])
+        return torch.linalg.solve_triangular(factor, centred, upper=False).reshape(maps.shape)
+
+    one, other = {"relu1_1": whitened(noise)}, {"relu1_1": whitened(coins)}
+    again = {"relu1_1": whitened(torch.randn(1, 3, 64, 64))}
+    assert gram_style_loss(one, grams(other)) < 1e-9
+    assert moment_style_loss(one, moments(other)) < 1e-9
+    assert sliced_wasserstein_loss(one, quantiles(other)) > 20 * sliced_wasserstein_loss(again, quantiles(one))
+
+
+def test_sliced_wasserstein_loss_compares_images_of_any_sizes():
+    style = {"relu1_1": torch.rand(2, 3, 20, 24)}
+    doubled = {"relu1_1": style["relu1_1"].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)}
+    other = {"relu1_1": 1.5 * torch.rand(2, 3, 40, 48)}
+    assert sliced_wasserstein_loss(doubled, quantiles(style)) < 1e-4
+    assert sliced_wasserstein_loss(style, quantiles(doubled)) < 1e-4
+    assert sliced_wasserstein_loss(other, quantiles(style)) > 0.05
+
+
+def test_sliced_wasserstein_loss_has_a_gradient_at_every_position_even_where_the_style_is_constant():
+    features = torch.randn(1, 3, 6, 6, requires_grad=True)
+    sliced_wasserstein_loss({"relu1_1": features}, quantiles({"relu1_1": torch.zeros(1, 3, 6, 6)})).backward()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+    assert (features.grad.abs() > 0).all()
+
+
 def test_style_losses_ignore_where_things_are_and_the_content_loss_does_not():
     one, other = features_of(0), features_of(1)
     mirrored = {layer: maps.flip(-1) for layer, maps in one.items()}
@@ -161,6 +238,7 @@ def test_style_losses_ignore_where_things_are_and_the_content_loss_does_not():
     assert moment_style_loss(mirrored, moments(other)).item() == pytest.approx(
         moment_style_loss(one, moments(other)).item()
     )
+    assert sliced_wasserstein_loss(mirrored, quantiles(one)) < 1e-9
     assert content_loss(mirrored, one) > 0.01
 
 
@@ -172,6 +250,7 @@ def test_perceptual_losses_weigh_each_image_of_a_batch_alike():
         (content_loss, lambda features: features),
         (gram_style_loss, grams),
         (moment_style_loss, moments),
+        (sliced_wasserstein_loss, quantiles),
     ):
         mean = sum(loss(half, prepare(target)).item() for half, target in zip(halves, targets, strict=True)) / 2
         assert loss(one, prepare(other)).item() == pytest.approx(mean, rel=1e-5)
@@ -233,10 +312,6 @@ NAIVE: dict[str, tuple[Callable[[float], float], Callable[[float], float], Calla
     "hinge": (lambda r: max(0.0, 1 - r), lambda f: max(0.0, 1 + f), lambda f: -f),
     "wasserstein": (lambda r: -r, lambda f: f, lambda f: -f),
 }
-
-
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
 
 
 @pytest.mark.parametrize("name", LOSSES)

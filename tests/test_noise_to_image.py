@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from scumble.checkpoint import CheckpointError, checkpoint_path, load_generator, read_checkpoint
 from scumble.images import read_image
 from scumble.losses.adversarial import BCE
+from scumble.losses.perceptual import channel_moments, moment_style_loss
 from scumble.networks.image_discriminators import DenseDiscriminator
 from scumble.networks.noise_generators import DenseGenerator
+from scumble.networks.perceptual_encoders import DistilledEncoder
 from scumble.networks.variational import VariationalAutoencoder
 from scumble.tasks.averaging import update_average
 from scumble.tasks.noise_to_image import NoiseToImage
@@ -136,6 +138,24 @@ def test_the_losses_of_both_players_are_those_of_the_paper() -> None:
     torch.testing.assert_close(found["adversarial"], (1 - probability(generated)).log().mean())
 
 
+def test_the_style_term_is_summed_over_the_scales_and_sees_the_colours() -> None:
+    encoder = DistilledEncoder()
+    scales = {"loss_weights": {"style": 1.0}, "perceptual_encoder": encoder, "style_statistics": "moments"}
+    task, whole = gan(**scales, style_scales=2), gan(**scales)
+    generated, images = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    halves = [pictures.reshape(2, 3, 16, 2, 16, 2).mean(dim=(3, 5)) for pictures in (generated, images)]
+    expected = 0.0
+    for one, other in ((generated, images), halves):
+        moments = {layer: channel_moments(maps) for layer, maps in encoder(other).items()}
+        expected += moment_style_loss(encoder(one), moments).item()
+        expected += moment_style_loss({"colours": one}, {"colours": channel_moments(other)}).item()
+    found = task.generator_losses(generated, images, None, {"style": 1.0})["style"].item()
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert whole.generator_losses(generated, images, None, {"style": 1.0})["style"].item() < found
+    with pytest.raises(ValueError, match=r"task\.style_scales=2 would have a side of 6 pixels, at least 8"):
+        task.style_distance(generated[..., :12, :12], images[..., :12, :12])
+
+
 def test_samples_depend_on_the_seed_alone() -> None:
     task = gan()
     first = task.sample(3, 8, 8)
@@ -173,7 +193,8 @@ def test_pictures_of_a_conditional_task_have_a_column_for_each_class() -> None:
         ({"penalty_weights": {"r2": 1.0}}, "unknown loss term 'r2'"),
         ({"discriminator_steps": 0}, "must be at least 1, got 1 and 0|must be at least 1, got 0 and 1"),
         ({"ema_decay": 1.0}, "ema_decay must be in"),
-        ({"style_statistics": "mean"}, "style_statistics must be one of gram, moments, got 'mean'"),
+        ({"style_scales": 0}, r"task\.style_scales must be at least 1, got 0"),
+        ({"style_statistics": "mean"}, "style_statistics must be one of gram, moments, sliced_wasserstein, got 'mean'"),
     ],
 )
 def test_impossible_settings_are_named(options: dict[str, Any], message: str) -> None:

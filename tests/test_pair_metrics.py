@@ -1,6 +1,7 @@
 """Metrics of pairs and of sets: closed forms, second implementations, what they must and must not see."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import cleanfid.fid
@@ -21,7 +22,13 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchvision import models
 
 from scumble.images import read_image, to_float, write_image
-from scumble.losses.perceptual import channel_moments, gram_matrix, gram_style_loss, moment_style_loss
+from scumble.losses.perceptual import (
+    channel_moments,
+    gram_matrix,
+    gram_style_loss,
+    moment_style_loss,
+    projected_quantiles,
+)
 from scumble.metrics import LPIPS
 from scumble.metrics.content import (
     edge_agreement,
@@ -50,7 +57,6 @@ from scumble.metrics.style import (
     moment_distance,
     patch_coherence,
     patch_completeness,
-    projected_quantiles,
     sliced_wasserstein_distance,
 )
 from scumble.metrics.temporal import flicker_of_noise, flicker_of_shift, noised, shifted
@@ -165,10 +171,10 @@ def test_the_sliced_distance_is_scipys_along_each_direction():
 
 def test_a_shift_of_one_feature_moves_the_sliced_distance_by_its_projection():
     features = torch.rand(1, 1, 40, 40)
-    first, second = projected_quantiles(features), projected_quantiles(features + 0.25)
+    first, second = projected_quantiles(features, 64), projected_quantiles(features + 0.25, 64)
     assert first.shape == (1, 64, 40 * 40)
     assert sliced_wasserstein_distance(first, second).item() == pytest.approx(0.25, rel=1e-4)
-    assert projected_quantiles(torch.rand(1, 1, 128, 128)).shape == (1, 64, 32 * 32)
+    assert projected_quantiles(torch.rand(1, 1, 128, 128), 64, side=32).shape == (1, 64, 32 * 32)
 
 
 def test_the_nearest_patch_is_that_of_a_search():
@@ -352,7 +358,7 @@ def test_distances_are_0_for_equal_images_and_symmetric(seed: int):
     first, second = (torch.rand(1, 3, 16, 16, generator=generator) for _ in range(2))
     for describe, distance in (
         (colour_histogram, hellinger_distance),
-        (projected_quantiles, sliced_wasserstein_distance),
+        (partial(projected_quantiles, projections=64), sliced_wasserstein_distance),
         (self_similarity, self_similarity_distance),
     ):
         assert distance(describe(first), describe(first)).item() == pytest.approx(0, abs=1e-3)

@@ -66,6 +66,50 @@ def moment_style_loss(features: Features, style_moments: Mapping[str, tuple[Tens
     )
 
 
+def projected_quantiles(features: Tensor, projections: int, side: int | None = None) -> Tensor:
+    """The features of all positions along random directions, in increasing order for each direction.
+
+    The directions, of length 1, are a function of the number of channels and of ``projections``. With ``side``, of a
+    larger map every n-th position is taken, so that there are at most ``side`` x ``side``.
+    Shape: (B, C, H, W); returns (B, projections, positions).
+    """
+    stride = max(1, max(features.shape[-2:]) // side) if side else 1
+    flat = features[..., ::stride, ::stride].flatten(2)
+    directions = torch.randn(projections, flat.shape[1], generator=torch.Generator().manual_seed(0))
+    return (F.normalize(directions, dim=1).to(flat) @ flat).sort(dim=2).values
+
+
+def sliced_quantiles(features: Tensor) -> Tensor:
+    """The distribution of features in slices: their :func:`projected_quantiles` in float32, max(C, 16) of them.
+
+    Shape: (B, C, H, W); returns (B, max(C, 16), H*W).
+    Source: Heitz et al. 2021, sections 3.1 and 3.2, https://arxiv.org/abs/2006.07229.
+    Departs from the paper: the directions are the same at every call, so the statistic is one of the features alone.
+    """
+    return projected_quantiles(features.float(), projections=max(features.shape[1], 16))
+
+
+def sliced_wasserstein_loss(features: Features, style_quantiles: Features) -> Tensor:
+    """Squared sliced Wasserstein distance of the features' distributions, summed over the layers.
+
+    That of a layer is divided by the variance of the style's projections, so that layers weigh alike. Unlike Gram
+    matrices and moments it tells two distributions apart whose means and covariances agree.
+    ``style_quantiles`` are the :func:`sliced_quantiles` of the style image's features; those of an image of another
+    size are interpolated.
+    Source: Heitz et al. 2021, equation 4. Departs from the paper: the division.
+    """
+    return _total(
+        _relative_square(sliced_quantiles(features[layer]), target) for layer, target in style_quantiles.items()
+    )
+
+
+def _relative_square(quantiles: Tensor, target: Tensor) -> Tensor:
+    variance = target.var(dim=(1, 2), keepdim=True).clamp(min=1e-6)
+    if quantiles.shape[-1] != target.shape[-1]:
+        target = F.interpolate(target, quantiles.shape[-1], mode="linear", align_corners=False)
+    return ((quantiles - target).square() / variance).mean()
+
+
 def gatys_content_loss(features: Features, content_features: Features) -> Tensor:
     """Half the sum of squared differences of features, 1/2 sum (F - P)^2, summed over the layers.
 
@@ -91,6 +135,7 @@ def gatys_style_loss(features: Features, style_grams: Features) -> Tensor:
 STYLE_LOSSES: dict[str, tuple[Callable[..., Any], Callable[..., Tensor]]] = {
     "gram": (gram_matrix, gram_style_loss),
     "moments": (channel_moments, moment_style_loss),
+    "sliced_wasserstein": (sliced_quantiles, sliced_wasserstein_loss),
 }
 
 

@@ -60,24 +60,10 @@ def hellinger_distance(histogram: Tensor, style_histogram: Tensor) -> Tensor:
     return (1 - (histogram * style_histogram).sqrt().sum(dim=1)).clamp_min(0).sqrt()
 
 
-def projected_quantiles(features: Tensor, seed: int = 0, projections: int = 64, side: int = 32) -> Tensor:
-    """The features of all positions along random directions, in increasing order for each direction.
-
-    Of a larger map every n-th position is taken, so that there are at most ``side`` x ``side``. The directions, of
-    length 1, are a function of the seed and the number of channels.
-    Shape: (B, C, H, W); returns (B, projections, positions).
-    """
-    stride = max(1, max(features.shape[-2:]) // side)
-    flat = features[..., ::stride, ::stride].flatten(2)
-    generator = torch.Generator().manual_seed(seed)
-    directions = F.normalize(torch.randn(projections, flat.shape[1], generator=generator), dim=1).to(flat)
-    return (directions @ flat).sort(dim=2).values
-
-
 def sliced_wasserstein_distance(quantiles: Tensor, style_quantiles: Tensor) -> Tensor:
-    """Mean absolute difference of two sets of :func:`projected_quantiles`: the sliced Wasserstein-1 distance.
+    """Mean absolute difference of two sets of quantiles: the sliced Wasserstein-1 distance.
 
-    Shape: two of (B, projections, positions); returns (B,).
+    Shape: two of (B, projections, positions), see :func:`scumble.losses.perceptual.projected_quantiles`; returns (B,).
     Source: Bonneel et al. 2015, https://doi.org/10.1007/s10851-014-0506-3; for textures Heitz et al. 2021,
     https://arxiv.org/abs/2006.07229.
     """

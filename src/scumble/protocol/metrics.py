@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scumble.losses.perceptual import gram_matrix
+from scumble.losses.perceptual import gram_matrix, projected_quantiles
 from scumble.metrics import content, style, temporal
 from scumble.metrics.distributions import (
     EXTRAPOLATE_FROM,
@@ -132,7 +132,7 @@ def _colours(seen: Seen) -> Description:
 
 
 def _quantiles(seen: Seen) -> Description:
-    return {layer: style.projected_quantiles(seen.features[layer]) for layer in STYLE_LAYERS}
+    return {layer: projected_quantiles(seen.features[layer], projections=64, side=32) for layer in STYLE_LAYERS}
 
 
 def _patches(seen: Seen) -> Description:

@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from scumble.losses.distributions import energy_distance
 from scumble.losses.perceptual import channel_moments, moment_style_loss, style_loss
 from scumble.losses.reconstruction import total_variation_loss
 from scumble.networks.noise_generators import NoiseGenerator
+from scumble.networks.perceptual_encoders import STYLE_LAYERS
 from scumble.schedules import Schedule
 from scumble.seeding import VALIDATION, mix
 from scumble.tasks.adversarial import AdversarialTask
@@ -20,8 +22,9 @@ from scumble.tasks.measures import style_targets
 class NoiseToImage(AdversarialTask):
     """G(noise, labels) makes images; D(images, labels) tells real images from generated ones.
 
-    Terms: ``adversarial``; ``style``, the distance of the style statistics of generated and real images by the
-    ``perceptual_encoder``; and ``total_variation``.
+    Terms: ``adversarial``; ``style``, the distance of the style statistics of generated and real images, in their
+    colours and in the features of the ``perceptual_encoder``, summed over ``style_scales`` scales, each half as large
+    as the one before; and ``total_variation``.
 
     With ``classes`` the batch's labels are given to G and D. The noise of a step is drawn from torch's default
     generator; that of validation and of the pictures is a function of ``seed``.
@@ -32,6 +35,7 @@ class NoiseToImage(AdversarialTask):
 
     terms = ("adversarial", "style", "total_variation")
     samples_in_a_row = 7
+    minimum_side = 8  # of what the style is judged on: relu4_1 sees one position there
     generator: NoiseGenerator
 
     def __init__(
@@ -42,8 +46,11 @@ class NoiseToImage(AdversarialTask):
         perceptual_encoder: nn.Module | None = None,
         classes: int = 0,
         style_statistics: str = "gram",
+        style_scales: int = 1,
         **adversarial: Any,
     ):
+        if style_scales < 1:
+            raise ValueError(f"task.style_scales must be at least 1, got {style_scales}")
         super().__init__(
             generator=generator, loss_weights=loss_weights, perceptual_encoder=perceptual_encoder, **adversarial
         )
@@ -52,6 +59,7 @@ class NoiseToImage(AdversarialTask):
                 "loss_weights.style needs an encoder; set perceptual_encoder=distilled, or the weight to 0"
             )
         self.statistics_of, self.style_loss = style_loss(style_statistics)
+        self.style_scales = style_scales
         self.classes = classes
         self.seed = seed
 
@@ -86,12 +94,31 @@ class NoiseToImage(AdversarialTask):
         """The named terms of the generator's objective, unweighted."""
         terms = {
             "adversarial": lambda: self.adversarial_loss.generator(self.discriminator(generated, labels)),
-            "style": lambda: self.style_loss(
-                self.features(generated), style_targets(self.features, images, self.statistics_of)
-            ),
+            "style": lambda: self.style_distance(generated, images),
             "total_variation": lambda: total_variation_loss(generated),
         }
         return {name: terms[name]() for name in names}
+
+    def style_distance(self, generated: Tensor, images: Tensor) -> Tensor:
+        """The style loss of generated images against real ones, at every scale."""
+        side = min(images.shape[-2:]) >> (self.style_scales - 1)
+        if side < self.minimum_side:
+            raise ValueError(
+                f"the coarsest of task.style_scales={self.style_scales} would have a side of {side} pixels, at least "
+                f"{self.minimum_side} are needed; set fewer scales or a larger data.image_size"
+            )
+        distances = []
+        for scale in range(self.style_scales):
+            reduced, real = (F.avg_pool2d(batch, 2**scale) for batch in (generated, images))
+            with torch.no_grad():
+                targets = {layer: self.statistics_of(maps) for layer, maps in self.style_layers(real).items()}
+            distances.append(self.style_loss(self.style_layers(reduced), targets))
+        return torch.stack(distances).sum()
+
+    def style_layers(self, images: Tensor) -> dict[str, Tensor]:
+        """What style is judged on: the features of the style layers, and the colours as they are."""
+        features = self.features(images)
+        return {"colours": images} | {layer: features[layer] for layer in STYLE_LAYERS}
 
     def judge(self, images: Tensor, condition: Tensor | None) -> Any:
         """The discriminator's logits for images, with labels where there are classes."""

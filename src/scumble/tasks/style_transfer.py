@@ -17,9 +17,9 @@ class StyleTransfer(AdversarialTask):
     """G(content, style) repaints the content in the style; D tells real paintings from stylized images.
 
     Terms: ``adversarial``; ``content`` and ``style``, by the ``perceptual_encoder``, where ``style_statistics`` says
-    what of its features is the style (``moments`` or ``gram``); ``total_variation``; ``cycle``, the stylized image in
-    the style of the content is the content again; ``identity``, an image in its own style stays as it is. With
-    ``conditional`` D sees the style image as well.
+    what of its features is the style (``moments``, ``gram`` or ``sliced_wasserstein``); ``total_variation``;
+    ``cycle``, the stylized image in the style of the content is the content again; ``identity``, an image in its own
+    style stays as it is. With ``conditional`` D sees the style image as well.
     """
 
     terms = ("adversarial", "content", "style", "total_variation", "cycle", "identity")
