@@ -34,6 +34,7 @@ EXPERIMENTS = {
     "dual_encoder": ("experiment=dual_encoder", "generator.width=8", "generator.residual_blocks=1"),
     "style_gan": ("experiment=style_gan", *TINY[2:4]),
     "wgan_gp": ("experiment=wgan_gp", *TINY[2:4]),
+    "distributions": ("experiment=style_gan", "task.style_statistics=sliced_wasserstein", *TINY[2:4]),
 }
 
 
