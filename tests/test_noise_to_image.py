@@ -153,7 +153,7 @@ def test_the_style_term_is_summed_over_the_scales_and_sees_the_colours() -> None
     assert found == pytest.approx(expected, rel=1e-4)
     assert whole.generator_losses(generated, images, None, {"style": 1.0})["style"].item() < found
     with pytest.raises(ValueError, match=r"task\.style_scales=2 would have a side of 6 pixels, at least 8"):
-        task.style_distance(generated[..., :12, :12], images[..., :12, :12])
+        task.style_term(generated[..., :12, :12], images[..., :12, :12])
 
 
 def test_samples_depend_on_the_seed_alone() -> None:

@@ -94,12 +94,12 @@ class NoiseToImage(AdversarialTask):
         """The named terms of the generator's objective, unweighted."""
         terms = {
             "adversarial": lambda: self.adversarial_loss.generator(self.discriminator(generated, labels)),
-            "style": lambda: self.style_distance(generated, images),
+            "style": lambda: self.style_term(generated, images),
             "total_variation": lambda: total_variation_loss(generated),
         }
         return {name: terms[name]() for name in names}
 
-    def style_distance(self, generated: Tensor, images: Tensor) -> Tensor:
+    def style_term(self, generated: Tensor, images: Tensor) -> Tensor:
         """The style loss of generated images against real ones, at every scale."""
         side = min(images.shape[-2:]) >> (self.style_scales - 1)
         if side < self.minimum_side:
