@@ -18,8 +18,8 @@ SYSTEMS = {
     "cyclegan": (
         "experiment=cyclegan", "debug=tiny", "data=folders", "data.validation_size=32", "data.validation_pairs=6",
         "data.validation_fraction=0.5", "trainer.limit_val_batches=1.0", "perceptual_encoder.weights=null",
-        "generator.width=8", "generator.residual_blocks=1", "discriminator.width=8", "discriminator.layers=2",
-        "task.pool_size=5", "logger=csv",
+        "generator.width=8", "generator.residual_blocks=1", "generator.residual=true", "discriminator.width=8",
+        "discriminator.layers=2", "discriminator.spectral=true", "task.pool_size=5", "logger=csv",
     ),
     "gan_mlp": (
         "experiment=gan_mlp", "debug=tiny", "data.validation_images=7", "trainer.limit_val_batches=1.0",
