@@ -31,6 +31,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "gan_autoencoder": ("experiment=gan_autoencoder",),
     "cgan": ("experiment=cgan",),
     "vae": ("experiment=vae",),
+    **{f"{name}_32": (f"experiment={name}", "data.image_size=32") for name in ("gan_mlp", "vae")},
     "texture": ("experiment=texture",),
     "gatys": ("experiment=gatys",),
     "adain": ("experiment=adain",),
@@ -44,6 +45,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "cyclegan": ("experiment=cyclegan",),
     "cut": ("experiment=cut",),
     "fastcut": ("experiment=fastcut",),
+    **{f"{name}_glass": (f"experiment={name}", "data.style.manners=[stained_glass]") for name in ("cut", "fastcut")},
     **{
         f"restoration_{damage}": ("experiment=restoration", f"damage={damage}")
         for damage in ("noise", "blur", "super_resolution_x2", "super_resolution_x4", "old_photo")
@@ -58,6 +60,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RUNS)}")
     parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--pictures", type=Path, help="folder for the first rows of each run's last grid, as JPEG")
+    parser.add_argument("--threads", type=int, default=2, help="of a run (2); 1 if another trains beside it")
     options = parser.parse_args()
     if unknown := set(options.names) - set(RUNS):
         parser.error(f"unknown {', '.join(sorted(unknown))}; accepted: {', '.join(RUNS)}")
@@ -65,7 +68,7 @@ def main() -> None:
     print("| run | steps | minutes | validation, first -> last |\n| --- | --- | --- | --- |", flush=True)
     for name in options.names or RUNS:
         run = options.output / name
-        minutes = train(run, RUNS[name])
+        minutes = train(run, (*RUNS[name], f"threads={options.threads}"))
         rows = validation_rows(run / "metrics.csv")
         measures = ", ".join(f"{key} {rows[0][key]:.4g} -> {rows[-1][key]:.4g}" for key in rows[-1] if key != "step")
         print(f"| {name} | {rows[-1]['step']:.0f} | {minutes:.1f} | {measures} |", flush=True)
