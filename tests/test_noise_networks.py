@@ -198,6 +198,19 @@ def test_a_network_with_classes_looks_at_the_labels(name: str) -> None:
 # Encoder, decoder, variational autoencoder
 
 
+def test_a_decoder_can_draw_an_image_that_no_vector_asks_for() -> None:
+    decoder = ConvolutionalDecoder(5, 16, 1, width=4)
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=0.02)
+    ramp = torch.linspace(-1, 1, 16).expand(2, 1, 16, 16)
+    for _ in range(100):
+        loss = F.mse_loss(decoder(torch.zeros(2, 5)), ramp)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    # Measured: 0.0007; without a bias in the dense layer, where the mean of the vectors has to hold the image, 0.09.
+    assert float(loss.detach()) < 0.01
+
+
 def test_an_encoder_is_convolutions_as_written() -> None:
     encoder = ConvolutionalEncoder(2, 8, 1, width=3, levels=2, normalize=False)
     images = torch.randn(2, 1, 8, 8)

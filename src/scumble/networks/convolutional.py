@@ -93,7 +93,8 @@ class ConvolutionalDecoder(nn.Module):
                 )
             )
             layers += [nn.BatchNorm2d(after), nn.LeakyReLU(slope)]
-        self.dense = nn.Linear(inputs, widths[0] * self.side**2, bias=False)
+        # Batch normalization takes the mean of a channel away, not the means of its pixels: so there is a bias.
+        self.dense = nn.Linear(inputs, widths[0] * self.side**2)
         self.layers = nn.Sequential(*layers[:-2])  # neither normalization nor activation after the last
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
         initialize(self)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from scumble.losses.distributions import energy_distance
 from scumble.losses.variational import bernoulli_reconstruction_loss, kl_loss
 from scumble.networks.noise_generators import check_generated_size
 from scumble.networks.variational import VariationalAutoencoder
@@ -76,12 +77,15 @@ class VAE(ManualTask):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         images = batch["image"]
-        noise = self.fixed_noise(len(images), draw=1 + self.number_of_validation_batch(batch_idx))
-        terms = self.losses(images, noise, dict.fromkeys(self.terms, 1.0))
+        height, width = images.shape[-2:]
+        draw = 1 + self.number_of_validation_batch(batch_idx)
+        terms = self.losses(images, self.fixed_noise(len(images), draw), dict.fromkeys(self.terms, 1.0))
+        samples = self.sample(len(images), height, width, draw=draw)
         metrics = {
             "elbo": -terms["reconstruction"] - terms["kl"],
             **terms,
             "reconstruction_error": F.mse_loss(self(images), images),
+            "energy_distance": energy_distance(samples, images),
         }
         self.log_validation(metrics, batch_size=len(images))
 
