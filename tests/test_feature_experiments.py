@@ -87,14 +87,15 @@ LEARNING = (
 )  # fmt: skip
 
 # The style distance at the end as a share of that of the untouched photographs, and of that after 30 steps.
-# Measured: 14.0 untouched; wct 6.3 after 8.3, attention 6.9 after 10.6, channel_swap 9.4 after 11.5, dual_encoder 9.7
-# after 13.9; style_gan 9.8 after 10.3 and wgan_gp 11.1 after 12.3: they begin at recoloured photographs.
+# Measured: 16.6 untouched; adain 8.6 after 12.4, wct 8.4 after 10.1, attention 9.4 after 12.9, channel_swap 9.2 after
+# 11.6, dual_encoder 11.2 after 14.5; style_gan 11.1 after 11.5 and wgan_gp 8.8 after 12.4: they begin at recoloured
+# photographs.
 SHARES = {
     "adain": (0.75, 0.8),
     "wct": (0.6, 0.9),
     "attention": (0.65, 0.85),
     "channel_swap": (0.85, 0.92),
-    "dual_encoder": (0.85, 0.9),
+    "dual_encoder": (0.8, 0.88),
     "style_gan": (0.8, 1.0),
     "wgan_gp": (0.95, 0.99),
 }

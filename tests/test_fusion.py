@@ -279,8 +279,9 @@ def test_a_dual_encoder_keeps_size_and_range_and_trains_both_encoders(learned: b
     ]
     # A bias before an instance normalization is taken away by it.
     assert set(dead) <= {f"content_encoder.{index}.bias" for index in (0, 3, 6)}
-    assert made.mix.weights.requires_grad == learned
-    assert (made.mix.weights.grad is not None) == learned
+    for mix in made.mixes:
+        assert mix.weights.requires_grad == learned
+        assert (mix.weights.grad is not None) == learned
 
 
 @torch.no_grad()

@@ -181,15 +181,17 @@ class Mix(nn.Module):
 class DualEncoder(nn.Module):
     """One trained encoder for the content, one for the style, and a decoder of the mixture of their codes.
 
-    The content's code is a map, the style's a vector that is the same everywhere, made of the channel moments of its
-    encoder's features: where things lie comes from the content alone. The codes are added with ``content_weight`` and
-    ``style_weight``, or, with ``learned_weights``, with weights for every channel that begin there. The ReLU after the
-    sum lets the style choose among the content's features. The decoder has no normalization, which would take the
-    style away again, and enlarges by nearest neighbours (Odena et al. 2016, https://doi.org/10.23915/distill.00003).
+    The content's code is a map at every size, the style's a vector that is the same everywhere, made of the channel
+    moments of its encoder's features: where things lie comes from the content alone. At every size the codes are added
+    to what the decoder has, with ``content_weight`` and ``style_weight``, or, with ``learned_weights``, with weights
+    for every channel that begin there. The ReLU after the sum lets the style choose among the content's features. The
+    decoder has no normalization, which would take the style away again, and enlarges by nearest neighbours (Odena et
+    al. 2016, https://doi.org/10.23915/distill.00003).
 
     Shape: content (B, 3, H, W) and style (B, 3, h, w) to (B, 3, H, W), in [0, 1], any sizes of at least
     ``minimum_side``; sides that are no multiple of 4 are padded by reflection and cropped again.
-    Source: the two encoders and one decoder of Huang et al. 2018, section 3, https://arxiv.org/abs/1804.04732.
+    Source: the two encoders and one decoder of Huang et al. 2018, section 3, https://arxiv.org/abs/1804.04732; the
+    content's code at every size: Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597.
     Departs from the paper: the codes are added, where the paper sets the decoder's moments by the style's.
     Raises: ValueError if an image is smaller than ``minimum_side``.
     """
@@ -208,27 +210,37 @@ class DualEncoder(nn.Module):
         super().__init__()
         widths = (width, 2 * width, 4 * width)
         self.content_encoder = content_encoder(widths)
-        self.style_encoder = StyleEncoder(widths, code=widths[2])
-        self.mix = Mix(widths[2], content_weight, style_weight, learned_weights)
+        self.style_encoder = StyleEncoder(widths, code=sum(widths))
+        self.mixes = nn.ModuleList(Mix(channels, content_weight, style_weight, learned_weights) for channels in widths)
         self.blocks = nn.ModuleList(
             nn.Sequential(convolution(widths[2], widths[2]), nn.ReLU(inplace=True), convolution(widths[2], widths[2]))
             for _ in range(residual_blocks)
         )
-        self.decoder = nn.Sequential(
-            nn.Upsample(scale_factor=2), convolution(widths[2], widths[1]), nn.ReLU(inplace=True),
-            nn.Upsample(scale_factor=2), convolution(widths[1], widths[0]), nn.ReLU(inplace=True),
-            convolution(widths[0], 3), nn.Sigmoid(),
-        )  # fmt: skip
+        self.decoder = nn.ModuleList([convolution(widths[2], widths[1]), convolution(widths[1], widths[0])])
+        self.to_rgb = convolution(widths[0], 3)
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         check_image_sides(self.minimum_side, content, style)
         height, width = content.shape[-2:]
-        code, _ = self.style_encoder(style)
-        hidden = F.relu(self.mix(self.content_encoder(pad_to_multiple(content, self.stride) * 2 - 1), code))
+        fine, medium, coarse = self.mixed_codes(pad_to_multiple(content, self.stride), style)
+        hidden = F.relu(coarse)
         for block in self.blocks:
             hidden = hidden + block(hidden)
-        stylized: Tensor = self.decoder(hidden)[..., :height, :width]
-        return stylized
+        for layer, mixed in zip(self.decoder, (medium, fine), strict=True):
+            hidden = F.relu(layer(F.interpolate(hidden, scale_factor=2.0)) + mixed)
+        return torch.sigmoid(self.to_rgb(hidden)[..., :height, :width])
+
+    def mixed_codes(self, content: Tensor, style: Tensor) -> list[Tensor]:
+        """The weighted sum of both codes at the whole, the half and the quarter of the content's size."""
+        maps = []
+        hidden = content * 2 - 1
+        for layer in self.content_encoder:
+            hidden = layer(hidden)
+            if isinstance(layer, nn.ReLU):
+                maps.append(hidden)
+        code, _ = self.style_encoder(style)
+        codes = code.split([of_size.shape[1] for of_size in maps], dim=1)
+        return [mix(of_size, code) for mix, of_size, code in zip(self.mixes, maps, codes, strict=True)]
 
 
 def content_encoder(widths: Sequence[int]) -> nn.Sequential:
