@@ -122,7 +122,7 @@ class UNet(nn.Module):
     convolutions instead of pooling, no normalization, no dropout.
     """
 
-    def __init__(self, width: int = 16, levels: int = 4, residual: bool = True):
+    def __init__(self, width: int = 32, levels: int = 4, residual: bool = True):
         super().__init__()
         if levels < 2:
             raise ValueError(f"generator.levels must be at least 2, got {levels}")
