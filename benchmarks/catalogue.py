@@ -1,6 +1,6 @@
 """Train the systems of docs/catalogue.md as their pages say, one after the other, and print what they reached.
 
-    python benchmarks/catalogue.py --output FOLDER                   # all of them: about an hour on two cores
+    python benchmarks/catalogue.py --output FOLDER                   # all of them: about three hours on two cores
     python benchmarks/catalogue.py --output FOLDER cyclegan cut      # some of them
     python benchmarks/catalogue.py --output FOLDER --pictures docs/images/catalogue
 
@@ -25,10 +25,13 @@ NARROW = ("generator.width=16", "discriminator.width=16")
 RUNS: dict[str, tuple[str, ...]] = {
     "gan_mlp": ("experiment=gan_mlp",),
     "gan_mlp_mnist": ("experiment=gan_mlp", DIGITS),
-    "dcgan": ("experiment=dcgan", *NARROW, "steps=1500"),
+    "dcgan": ("experiment=dcgan",),
+    "dcgan_narrow": ("experiment=dcgan", *NARROW, "steps=1500"),
     "dcgan_dense": ("experiment=dcgan", "generator.width=16", "discriminator=dense", "steps=1500"),
     "dcgan_5x5": ("experiment=dcgan_5x5", *NARROW, "steps=1500"),
+    "dcgan_5x5_256": ("experiment=dcgan_5x5", *NARROW, "data.image_size=256", "steps=200", "val_every_n_steps=100"),
     "gan_autoencoder": ("experiment=gan_autoencoder",),
+    "gan_autoencoder_plain": ("experiment=gan_autoencoder", "task.penalty_weights.r1=0", "task.ema_decay=0"),
     "cgan": ("experiment=cgan",),
     "vae": ("experiment=vae",),
     **{f"{name}_32": (f"experiment={name}", "data.image_size=32") for name in ("gan_mlp", "vae")},
