@@ -43,6 +43,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "channel_swap": ("experiment=channel_swap",),
     "dual_encoder": ("experiment=dual_encoder",),
     "default": (),
+    "default_distributions": ("task.style_statistics=sliced_wasserstein", "loss_weights.style=40"),
     "style_gan": ("experiment=style_gan",),
     "wgan_gp": ("experiment=wgan_gp",),
     "cyclegan": ("experiment=cyclegan",),
