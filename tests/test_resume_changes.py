@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from runs import TINY, make_images, scumble_here
@@ -135,3 +136,19 @@ def test_a_resume_with_other_images_is_refused(run: list[str], tmp_path: Path) -
 def test_moved_images_are_the_same_images(run: list[str], tmp_path: Path) -> None:
     (tmp_path / "content").rename(tmp_path / "photographs")
     scumble_here(*run, "steps=4", f"data.content={tmp_path / 'photographs'}", cwd=tmp_path)
+
+
+def test_a_checkpoint_of_another_version_is_refused_without_a_traceback(run: list[str], tmp_path: Path) -> None:
+    (path,) = (tmp_path / "run").rglob("*.ckpt")
+    content = torch.load(path, weights_only=True)
+    content["state_dict"] = {
+        name.replace("to_rgb", "to_pixels"): value for name, value in content["state_dict"].items()
+    }
+    torch.save(content, path)
+    before = path.read_bytes()
+    result = scumble_here(*run, "steps=4", cwd=tmp_path, check=False)
+    assert result.returncode
+    assert f"scumble: {path}: its weights do not fit the networks of its own config" in result.stderr
+    assert "of another version of scumble" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert path.read_bytes() == before

@@ -145,7 +145,7 @@ def load_task(model: str | Path | Checkpoint, trust: Sequence[str] = ()) -> Any:
     """
     checkpoint = find_checkpoint(model)
     task = instantiate_untrusted(checkpoint.config["task"], trust)
-    _load_weights(task, checkpoint.content["state_dict"], checkpoint.path)
+    load_weights(task, checkpoint.content["state_dict"], checkpoint.path)
     return task.eval()
 
 
@@ -167,7 +167,7 @@ def load_generator(model: str | Path | Checkpoint, trust: Sequence[str] = ()) ->
     if hasattr(generator, "noise_shape"):
         raise CheckpointError(f"{path}: its generator makes images from noise, and takes no photograph to stylize")
     prefix = f"{name}."
-    _load_weights(generator, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, path)
+    load_weights(generator, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, path)
     return generator.eval().requires_grad_(False)
 
 
@@ -186,8 +186,18 @@ def _generator_of_config(path: Path, trust: Sequence[str]) -> nn.Module:
     return generator.eval().requires_grad_(False)
 
 
-def _load_weights(network: nn.Module, state: dict[str, Any], path: Path) -> None:
+def load_weights(network: nn.Module, state: dict[str, Any], path: Path) -> None:
+    """Give a network the weights of the checkpoint at ``path``.
+
+    Raises: CheckpointError if they are not those of such a network.
+    """
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: its weights do not fit the networks of its own config: {error}") from error
+        _, *reasons = [line.strip() for line in str(error).splitlines()]
+        more = f"\n  and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        raise CheckpointError(
+            f"{path}: its weights do not fit the networks of its own config:\n  "
+            + "\n  ".join(reasons[:3])
+            + f"{more}\nit is of another version of scumble; use that version, or train it anew in another run_dir"
+        ) from error

@@ -33,6 +33,7 @@ from scumble.checkpoint import (
     latest_checkpoint,
     list_checkpoints,
     load_task,
+    load_weights,
 )
 from scumble.config import check_trust, instantiate, instantiate_untrusted
 from scumble.data.module import EndlessData
@@ -137,6 +138,8 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
         logger.log_hyperparams(plain)
     if trainer.is_global_zero:
         log.info("Run folder: %s%s", run_dir, f", resumed at step {start}" if start else "")
+    if checkpoint:
+        load_weights(task, checkpoint.content["state_dict"], checkpoint.path)  # Lightning's error would be a traceback
     sys.argv[0] = str(RANK_SCRIPT)
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     if trainer.interrupted:
