@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 DIGITS = "data.root=../shared/mnist"
+GLASS = ("data.style.manners=[stained_glass]", "generator.grain=0")  # glass has no dots
 NARROW = ("generator.width=16", "discriminator.width=16")
 
 # What is trained: the overrides, by the name of the run.
@@ -49,7 +50,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "cyclegan": ("experiment=cyclegan",),
     "cut": ("experiment=cut",),
     "fastcut": ("experiment=fastcut",),
-    **{f"{name}_glass": (f"experiment={name}", "data.style.manners=[stained_glass]") for name in ("cut", "fastcut")},
+    **{f"{name}_glass": (f"experiment={name}", *GLASS) for name in ("cut", "fastcut")},
     **{
         f"restoration_{damage}": ("experiment=restoration", f"damage={damage}")
         for damage in ("noise", "blur", "super_resolution_x2", "super_resolution_x4", "old_photo")

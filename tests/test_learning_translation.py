@@ -78,7 +78,7 @@ TRANSLATIONS = {
 }
 
 
-# Measured: 0.59 (CUT), 0.63 (FastCUT) and 0.36 (CycleGAN) of the untrained distance, which is 0.137.
+# Measured: 0.58 (CUT), 0.63 (FastCUT) and 0.36 (CycleGAN) of the untrained distance, which is 0.137.
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", TRANSLATIONS)
 def test_translation_finds_a_known_map(tmp_path: Path, tinted: Path, experiment: str) -> None:
@@ -95,6 +95,7 @@ def test_translation_finds_a_known_map(tmp_path: Path, tinted: Path, experiment:
         "generator.width=8",
         "generator.residual_blocks=1",
         "generator.residual=true",  # a generator that starts as the identity finds a small change soon
+        "generator.grain=0",
         "discriminator.width=16",
         "discriminator.layers=3",
         "discriminator.spectral=true",
@@ -120,13 +121,13 @@ def test_enhancement_learns(tmp_path: Path) -> None:
 
 
 # How far stylized held-out photographs are from paintings and from themselves, as shares of how far these are apart.
-# Measured after 250 steps: 0.69 and 0.36 (CUT), 0.74 and 0.36 (FastCUT), 0.51 and 0.61 (CycleGAN).
+# Measured after 350 steps: 0.60 and 0.52 (CUT), 0.69 and 0.50 (FastCUT), 0.47 and 0.60 (CycleGAN).
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["cut", "fastcut", "cyclegan"])
 def test_translation_takes_up_a_style_and_keeps_the_content(tmp_path: Path, experiment: str) -> None:
     run_dir = tmp_path / "run"
-    sizes = ("threads=1", "logger=csv", "val_every_n_steps=250", "checkpoint_every_n_steps=250")
-    sizes = (*sizes, "steps=250", "optimizer.lr_schedule.steps=1500")  # the first 250 steps of a longer training
+    sizes = ("threads=1", "logger=csv", "val_every_n_steps=350", "checkpoint_every_n_steps=350")
+    sizes = (*sizes, "steps=350", "optimizer.lr_schedule.steps=1500")  # the first 350 steps of a longer training
     scumble("train", f"experiment={experiment}", *sizes, f"run_dir={run_dir}", cwd=tmp_path)
     pairs = validation_pairs(run_dir)
     untouched = perceptual_distances(DistilledEncoder(), pairs["content"], pairs["content"], pairs["style"])

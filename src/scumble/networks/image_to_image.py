@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scumble.networks.layers import check_image_sides, convolution, leaky_clamp, pad_to_multiple
+from scumble.networks.layers import check_image_sides, convolution, leaky_clamp, pad_to_multiple, tile
 
 Normalization = Literal["instance", "none"]
-Upsampling = Literal["nearest", "transposed"]
+Downsampling = Literal["strided", "blurred"]
+Upsampling = Literal["nearest", "bilinear", "transposed"]
 
 
 class ResNet(nn.Module):
@@ -22,7 +23,13 @@ class ResNet(nn.Module):
     ``residual=True`` adds the output to the content, from 0 on: an untrained network returns the content. Normalization
     takes brightness and contrast away, which a restoration needs: ``normalization="none"`` keeps them.
     ``upsampling="nearest"`` enlarges and convolves, which leaves no checkerboard (Odena et al. 2016,
-    https://doi.org/10.23915/distill.00003); ``"transposed"`` is the paper's transposed convolution.
+    https://doi.org/10.23915/distill.00003); ``"transposed"`` is the paper's transposed convolution. With
+    ``downsampling="blurred"`` and ``upsampling="bilinear"`` the layers hardly know where a pixel stands in the grid of
+    the strides, and can hardly paint one: the resampling of CUT's generator (Zhang 2019, section 3.2,
+    https://arxiv.org/abs/1904.11486). ``"strided"`` is the paper's, and faster. What is flat then stays flat;
+    ``grain`` is the strength, at the start, of noise that is added to the decoder's features at each of its sizes, so
+    that dots and grains can be painted there (Karras et al. 2019, section 3.2, https://arxiv.org/abs/1812.04948). The
+    noise is drawn once and is a part of the weights: the same photograph always becomes the same picture.
 
     Shape: content (B, 3, H, W) to (B, 3, H, W), in [0, 1], any sides of at least ``minimum_side``; sides that are no
     multiple of 4 are padded by reflection and cropped again. With ``residual`` and in training, values may leave
@@ -31,7 +38,8 @@ class ResNet(nn.Module):
     Source: Johnson et al. 2016, https://arxiv.org/abs/1603.08155; Zhu et al. 2017, section 4,
     https://arxiv.org/abs/1703.10593 (``width=64, residual_blocks=9``; 6 blocks below 256 pixels).
     Departs from the paper: upsampling; ``residual``; a sigmoid on [0, 1] for the tanh on [-1, 1]; instance
-    normalization with learned moments; torch's initial weights instead of N(0, 0.02).
+    normalization with learned moments; torch's initial weights instead of N(0, 0.02); ``grain``, which StyleGAN draws
+    anew for every image and learns from 0 on.
     """
 
     minimum_side = 8
@@ -42,30 +50,39 @@ class ResNet(nn.Module):
         width: int = 64,
         residual_blocks: int = 9,
         normalization: Normalization = "instance",
+        downsampling: Downsampling = "strided",
         upsampling: Upsampling = "nearest",
+        grain: float = 0.0,
         residual: bool = False,
     ):
         super().__init__()
         for name, value, accepted in (
             ("normalization", normalization, ("instance", "none")),
-            ("upsampling", upsampling, ("nearest", "transposed")),
+            ("downsampling", downsampling, ("strided", "blurred")),
+            ("upsampling", upsampling, ("nearest", "bilinear", "transposed")),
         ):
             if value not in accepted:
                 raise ValueError(f"generator.{name} must be {' or '.join(accepted)}, got {value!r}")
+        if not 0 <= grain < float("inf"):
+            raise ValueError(f"generator.grain must be a strength of at least 0 (0: none), got {grain}")
         if residual_blocks < 1:
             raise ValueError(f"generator.residual_blocks must be at least 1, got {residual_blocks}")
         self.encoder = nn.ModuleList(
             [
                 _level(3, width, normalization, kernel_size=7),
-                _level(width, 2 * width, normalization, stride=2),
-                _level(2 * width, 4 * width, normalization, stride=2),
+                _halving_level(width, 2 * width, normalization, downsampling),
+                _halving_level(2 * width, 4 * width, normalization, downsampling),
             ]
         )
         self.blocks = nn.ModuleList(_Block(4 * width, normalization) for _ in range(residual_blocks))
-        self.decoder = nn.Sequential(
+        levels: list[nn.Module] = [
             _enlarging_level(4 * width, 2 * width, normalization, upsampling),
             _enlarging_level(2 * width, width, normalization, upsampling),
-        )
+        ]
+        if grain:
+            before, between, after = (_Grain(channels, grain) for channels in (4 * width, 2 * width, width))
+            levels = [before, levels[0], between, levels[1], after]
+        self.decoder = nn.Sequential(*levels)
         self.to_rgb = convolution(width, 3, kernel_size=7)
         self.residual = residual
         if residual:
@@ -174,11 +191,41 @@ class _Block(nn.Module):
         return out
 
 
-class _Enlarge(nn.Module):
-    """Nearest neighbours: (B, C, H, W) to (B, C, 2 H, 2 W)."""
+class _Grain(nn.Module):
+    """Adds a pattern of white noise that stays as it was drawn, times a strength that is learned for every channel.
+
+    Shape: (B, C, H, W) to the same; a pattern that is smaller is mirrored.
+    """
+
+    pattern: Tensor
+
+    def __init__(self, channels: int, strength: float, side: int = 64):
+        super().__init__()
+        self.strength = nn.Parameter(torch.full((channels, 1, 1), strength))
+        self.register_buffer("pattern", torch.randn(1, 1, side, side))
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.interpolate(features, scale_factor=2.0)
+        return features + self.strength * tile(self.pattern, *features.shape[-2:])
+
+
+class _Enlarge(nn.Module):
+    """(B, C, H, W) to (B, C, 2 H, 2 W), by ``"nearest"`` neighbours or ``"bilinear"``."""
+
+    def __init__(self, mode: str):
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.interpolate(features, scale_factor=2.0, mode=self.mode)
+
+
+class _BlurAndHalve(nn.Module):
+    """(B, C, H, W) to (B, C, H / 2, W / 2), H and W even: every second pixel, blurred by (1, 2, 1) / 4 both ways."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        padded = F.pad(features, (1, 0, 1, 0), mode="reflect")
+        # The mean of two neighbouring means of two has these weights.
+        return F.avg_pool2d(F.avg_pool2d(padded, 2, stride=1), 2)
 
 
 def _start_at_zero(layer: nn.Conv2d) -> None:
@@ -203,8 +250,14 @@ def _level(
     return nn.Sequential(layer, *_normalize(after, normalization), nn.ReLU(inplace=True))
 
 
+def _halving_level(before: int, after: int, normalization: Normalization, downsampling: Downsampling) -> nn.Sequential:
+    if downsampling == "strided":
+        return _level(before, after, normalization, stride=2)
+    return nn.Sequential(*_level(before, after, normalization), _BlurAndHalve())
+
+
 def _enlarging_level(before: int, after: int, normalization: Normalization, upsampling: Upsampling) -> nn.Sequential:
-    if upsampling == "nearest":
-        return nn.Sequential(_Enlarge(), *_level(before, after, normalization))
+    if upsampling != "transposed":
+        return nn.Sequential(_Enlarge(upsampling), *_level(before, after, normalization))
     layer = nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1, bias=normalization == "none")
     return nn.Sequential(layer, *_normalize(after, normalization), nn.ReLU(inplace=True))
