@@ -348,6 +348,23 @@ def test_a_screen_reader_and_a_keyboard_find_their_way(report: Path, open_page: 
     assert {"SUMMARY", "INPUT", "SELECT", "BUTTON"} <= set(visited)
 
 
+def test_the_headings_of_pictures_break_between_words_of_a_setting(tmp_path: Path, open_page: Opener) -> None:
+    for generator in ("residual_attention", "adain"):
+        write_run(tmp_path / "sweep" / generator, {"generator": generator, "loss_weights.style": len(generator)})
+    compare([tmp_path / "sweep"], tmp_path / "report", 10**7)
+    for width in (400, 1280):
+        page = open_page(tmp_path / "report", width=width)
+        see(page, "pictures")
+        lines = page.locator("#cells th b span").evaluate_all(
+            """all => all.flatMap(span => [...span.childNodes]).filter(node => node.nodeName === "#text").map(node => {
+                const range = document.createRange(); range.selectNodeContents(node);
+                return [node.data.trim(), new Set([...range.getClientRects()].map(one => one.top)).size];
+            })"""
+        )
+        assert {"generator=", "residual_", "attention,", "adain,"} <= {text for text, _ in lines}
+        assert [text for text, count in lines if count != 1] == []
+
+
 def test_text_of_run_folders_stays_text(tmp_path: Path, open_page: Opener) -> None:
     for value in (HOSTILE, "b"):
         run = write_run(tmp_path / "sweep" / str(len(value)), {"note": value}, state=State.FAILED)

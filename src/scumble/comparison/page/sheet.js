@@ -77,10 +77,13 @@ function shownRuns() {
   return [sheet.run, ...beside.filter((run) => run !== sheet.run)];
 }
 
+/** A text that a narrow column rather breaks behind = and _ than within a name. */
+const breakable = (text) => text.split(/(?<=[=_])/).flatMap((part, index) => index ? [element("wbr"), part] : [part]);
+
 function runHeading(run) {
   const step = stepShown(run, sheet.step);
   const state = report.runs[run].state === "done" ? "" : `, ${report.runs[run].state}`;
-  const words = runLabel(run).split(", ").map((word, index, all) => element("span", {}, index < all.length - 1 ? `${word},\u00a0` : word));
+  const words = runLabel(run).split(", ").map((word, index, all) => element("span", {}, ...breakable(index < all.length - 1 ? `${word},\u00a0` : word)));
   return [element("b", {}, colourOf(configurationOfRun[run]) ? swatch(configurationOfRun[run]) : null, ...words),
     step === undefined ? `no pictures yet${state}` : `step ${step.toLocaleString("en")}${state}`];
 }
