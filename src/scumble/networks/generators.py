@@ -240,7 +240,7 @@ class DualEncoder(nn.Module):
                 maps.append(hidden)
         code, _ = self.style_encoder(style)
         codes = code.split([of_size.shape[1] for of_size in maps], dim=1)
-        return [mix(of_size, code) for mix, of_size, code in zip(self.mixes, maps, codes, strict=True)]
+        return [mix(of_size, its_code) for mix, of_size, its_code in zip(self.mixes, maps, codes, strict=True)]
 
 
 def content_encoder(widths: Sequence[int]) -> nn.Sequential:
