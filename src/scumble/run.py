@@ -108,6 +108,8 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
     torch.set_num_threads(plain["threads"])
     L.seed_everything(plain["seed"], workers=False, verbose=False)  # the initial weights; steps are seeded on their own
     task = instantiate(plain["task"])
+    if checkpoint:  # Lightning does it too, after the loggers have dropped what is past the checkpoint
+        load_weights(task, checkpoint.content["state_dict"], checkpoint.path)
     data = instantiate(plain["data"])
     loggers = _chosen(plain["logger"])
     callbacks = [
@@ -138,8 +140,6 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
         logger.log_hyperparams(plain)
     if trainer.is_global_zero:
         log.info("Run folder: %s%s", run_dir, f", resumed at step {start}" if start else "")
-    if checkpoint:
-        load_weights(task, checkpoint.content["state_dict"], checkpoint.path)  # Lightning's error would be a traceback
     sys.argv[0] = str(RANK_SCRIPT)
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     if trainer.interrupted:
