@@ -208,17 +208,6 @@ class _Grain(nn.Module):
         return features + self.strength * tile(self.pattern, *features.shape[-2:])
 
 
-class _Enlarge(nn.Module):
-    """(B, C, H, W) to (B, C, 2 H, 2 W), by ``"nearest"`` neighbours or ``"bilinear"``."""
-
-    def __init__(self, mode: str):
-        super().__init__()
-        self.mode = mode
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.interpolate(features, scale_factor=2.0, mode=self.mode)
-
-
 class _BlurAndHalve(nn.Module):
     """(B, C, H, W) to (B, C, H / 2, W / 2), H and W even: every second pixel, blurred by (1, 2, 1) / 4 both ways."""
 
@@ -258,6 +247,6 @@ def _halving_level(before: int, after: int, normalization: Normalization, downsa
 
 def _enlarging_level(before: int, after: int, normalization: Normalization, upsampling: Upsampling) -> nn.Sequential:
     if upsampling != "transposed":
-        return nn.Sequential(_Enlarge(upsampling), *_level(before, after, normalization))
+        return nn.Sequential(nn.Upsample(scale_factor=2, mode=upsampling), *_level(before, after, normalization))
     layer = nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1, bias=normalization == "none")
     return nn.Sequential(layer, *_normalize(after, normalization), nn.ReLU(inplace=True))
