@@ -23,6 +23,7 @@ from scumble.callbacks.contracts import (
     SameConfigOnAllRanks,
     SeedEachStep,
 )
+from scumble.callbacks.first_look import FirstLook
 from scumble.callbacks.monitors import Monitors
 from scumble.callbacks.preemption import Preempted
 from scumble.checkpoint import (
@@ -38,6 +39,7 @@ from scumble.checkpoint import (
 from scumble.config import check_trust, instantiate, instantiate_untrusted
 from scumble.data.module import EndlessData
 from scumble.files import atomic_write
+from scumble.init_from import start_from
 from scumble.ledger import STATUS_FILE, State, is_done, is_trained_elsewhere, other_job, record, state_of
 from scumble.metrics.images import HasResults, ImageMetrics
 from scumble.resume import check_resumable
@@ -108,8 +110,11 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
     torch.set_num_threads(plain["threads"])
     L.seed_everything(plain["seed"], workers=False, verbose=False)  # the initial weights; steps are seeded on their own
     task = instantiate(plain["task"])
+    start_weights = None
     if checkpoint:  # Lightning does it too, after the loggers have dropped what is past the checkpoint
         load_weights(task, checkpoint.content["state_dict"], checkpoint.path)
+    else:
+        start_weights = start_from(task, plain["init_from"])
     data = instantiate(plain["data"])
     loggers = _chosen(plain["logger"])
     callbacks = [
@@ -119,6 +124,7 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
         RecordConfig(plain),
         RecordEnvironment(run_dir),
         *_chosen(plain["callbacks"]),
+        *([FirstLook()] if start_weights else ()),
     ]
     trainer: L.Trainer = instantiate(plain["trainer"] | {"_partial_": True})(
         max_steps=plain["steps"],
@@ -140,6 +146,8 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
         logger.log_hyperparams(plain)
     if trainer.is_global_zero:
         log.info("Run folder: %s%s", run_dir, f", resumed at step {start}" if start else "")
+        if start_weights:
+            log.info("Starts from %s", start_weights)
     sys.argv[0] = str(RANK_SCRIPT)
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
     if trainer.interrupted:

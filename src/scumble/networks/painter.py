@@ -88,7 +88,7 @@ class Attention(nn.Module):
             nn.init.zeros_(self.out.bias)
 
     def keys_and_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape: tokens (B, N, C); returns keys (B, heads, N, width / heads) and values (B, heads, width / heads, N)."""
+        """Keys (B, heads, N, width / heads) and values (B, heads, width / heads, N) of tokens (B, N, C)."""
         both = self.key_value(tokens).view(*tokens.shape[:2], 2, self.heads, -1)
         keys, values = both.permute(2, 0, 3, 1, 4)
         return keys, values.transpose(2, 3)
@@ -242,9 +242,12 @@ class Painter(nn.Module):
         nn.init.normal_(self.to_paint.weight, std=0.01)
         assert self.to_paint.bias is not None
         nn.init.zeros_(self.to_paint.bias)
+        self.noise: Tensor
+        self.opponent: Tensor
         self.register_buffer("opponent", torch.tensor(OPPONENT_COLOURS), persistent=False)
         noise = torch.randn(1, 1, NOISE_SIDE, NOISE_SIDE, generator=torch.Generator().manual_seed(0))
         self.register_buffer("noise", noise, persistent=False)
+        self.has_given_weights = weights is not None
         if weights is not None:
             path = PAINTER_WEIGHTS if weights == "shipped" else weights
             load_state(self, load_weights(path, "generator.weights"), path)

@@ -97,7 +97,9 @@ class AdversarialTask(ManualTask):
                 logs[name] = penalty.detach()
         return loss, logs
 
-    def update_generator(self, losses: Callable[[], Mapping[str, Tensor]], weights: Mapping[str, float]) -> Logs:
+    def update_generator(
+        self, losses: Callable[[], Mapping[str, Tensor]], weights: Mapping[str, float | Tensor]
+    ) -> Logs:
         """The generator's turn: the weighted sum of what ``losses`` computes. Returns what there is to log."""
         with self.toggled_optimizer(self.optimizer("generator")):
             loss, logs = self.weigh("generator", losses(), weights)

@@ -128,13 +128,15 @@ class ManualTask(L.LightningModule):
         optimizer.zero_grad()
         return {f"{name}_gradient_norm": norm}
 
-    def weigh(self, name: str, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> tuple[Tensor, Logs]:
+    def weigh(
+        self, name: str, terms: Mapping[str, Tensor], weights: Mapping[str, float | Tensor]
+    ) -> tuple[Tensor, Logs]:
         """The objective of the named network: the weighted sum of the terms, and what there is to log of them."""
         shares = self.gradient_shares(name, terms, weights)
         loss, logs = weigh(terms, weights)
         return loss, logs | shares
 
-    def gradient_shares(self, name: str, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Logs:
+    def gradient_shares(self, name: str, terms: Mapping[str, Tensor], weights: Mapping[str, float | Tensor]) -> Logs:
         """How much each weighted term moves the named network: the norm of its gradient over the sum of all norms.
 
         Costs a backward pass per term, so it is empty but for every ``gradient_shares_interval``-th step. It changes no
@@ -145,7 +147,8 @@ class ManualTask(L.LightningModule):
         parameters = [parameter for parameter in self.trained_by(name) if parameter.requires_grad]
         norms = {}
         for term, value in terms.items():
-            found = torch.autograd.grad(weights[term] * value, parameters, retain_graph=True, allow_unused=True)
+            weighted = (weights[term] * value).mean()
+            found = torch.autograd.grad(weighted, parameters, retain_graph=True, allow_unused=True)
             gradients = [gradient.clone() for gradient in found if gradient is not None]
             average(gradients)
             norms[term] = nn.utils.get_total_norm(gradients)
@@ -286,14 +289,18 @@ class ManualTask(L.LightningModule):
             parameters[name].grad = own.to(self.device)
 
 
-def weigh(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> tuple[Tensor, Logs]:
-    """The weighted sum of the terms, and what there is to log: raw terms, weighted terms and weights."""
-    weighted = {name: weights[name] * term for name, term in terms.items()}
+def weigh(terms: Mapping[str, Tensor], weights: Mapping[str, float | Tensor]) -> tuple[Tensor, Logs]:
+    """The weighted sum of the terms, and what there is to log: raw terms, weighted terms and weights.
+
+    A term is a mean over the batch, or has one value for each sample, as its weight may: then the mean counts.
+    """
+    weighted = {name: (weights[name] * term).mean() for name, term in terms.items()}
     logs: Logs = {}
     for name, term in terms.items():
-        logs[name] = term.detach()
+        weight = weights[name]
+        logs[name] = term.detach().mean()
         logs[f"weighted/{name}"] = weighted[name].detach()
-        logs[f"weight/{name}"] = weights[name]
+        logs[f"weight/{name}"] = weight.mean() if isinstance(weight, Tensor) else weight
     return torch.stack(list(weighted.values())).sum(), logs
 
 

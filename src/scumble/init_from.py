@@ -1,0 +1,76 @@
+"""``init_from``: trained weights that a new run starts from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from scumble.checkpoint import CheckpointError, find_checkpoint
+from scumble.networks.weights import load_state, load_weights
+
+SHIPPED = "shipped"
+
+
+def start_from(task: nn.Module, source: str | None) -> str | None:
+    """Give a new task trained weights, and return what they are in words, None if it starts from nothing.
+
+    ``source`` is ``"shipped"``, the weights that ship for the task's generator, if there are any and the config names
+    no others; a run folder or a checkpoint file, whose averaged generator the task starts from, and whose
+    discriminator too if it is of the same shape; or None.
+    Raises: ValueError if the weights are not those of the task's generator; CheckpointError if there are none.
+    """
+    if source is None:
+        return None
+    generator = getattr(task, "generator", None)
+    if source == SHIPPED:
+        return _start_from_shipped(task, generator)
+    checkpoint = find_checkpoint(source)
+    state = checkpoint.content["state_dict"]
+    weights = _part(state, "generator_ema") or _part(state, "generator")
+    if generator is None or not weights:
+        raise CheckpointError(
+            f"init_from={source}: {'its' if generator else 'this'} task has no generator to start from"
+        )
+    _load(generator, weights, f"init_from={source}")
+    parts = ["generator"]
+    discriminator, judged = getattr(task, "discriminator", None), _part(state, "discriminator")
+    if discriminator is not None and _shapes(discriminator.state_dict()) == _shapes(judged):
+        discriminator.load_state_dict(judged)
+        parts.append("discriminator")
+    _start_average(task)
+    return f"{' and '.join(parts)} of {checkpoint.path}"
+
+
+def _start_from_shipped(task: nn.Module, generator: nn.Module | None) -> str | None:
+    path: Path | None = getattr(generator, "shipped_weights", None)
+    if generator is None or path is None or getattr(generator, "has_given_weights", False):
+        return None
+    _load(generator, load_weights(path, "init_from"), f"init_from={SHIPPED}")
+    _start_average(task)
+    return "the shipped painter"
+
+
+def _load(generator: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    try:
+        load_state(generator, state, source)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; give the generator the settings that it was trained with, or set init_from=null to start from "
+            "nothing"
+        ) from error
+
+
+def _start_average(task: nn.Module) -> None:
+    average = getattr(task, "generator_ema", None)
+    if average is not None:
+        average.load_state_dict(task.generator.state_dict())  # type: ignore[union-attr]
+
+
+def _part(state: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+    """The tensors of one network of a task."""
+    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
