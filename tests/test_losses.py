@@ -13,7 +13,9 @@ from scumble.losses.adversarial import (
     AdversarialLoss,
     Hinge,
     LeastSquares,
+    Relativistic,
     Wasserstein,
+    generator_loss,
     gradient_penalty,
     r1_penalty,
 )
@@ -398,6 +400,66 @@ def test_at_a_confident_discriminator_only_the_saturating_gradient_vanishes():
         (gradients[saturating],) = torch.autograd.grad(BCE(saturating).generator(logits), logits)
     assert gradients[True].abs().item() < 1e-6
     assert gradients[False].item() == pytest.approx(-1.0, abs=1e-5)
+
+
+def test_relativistic_losses_are_their_formulas():
+    loss = Relativistic()
+    real, fake = 3 * torch.randn(2, 1, 3, 3), 3 * torch.randn(2, 1, 3, 3)
+    margins = [float(r - f) for r, f in zip(real.flatten(), fake.flatten(), strict=True)]
+    found = loss.discriminator(real, fake).item(), loss.generator(fake, real).item()
+    assert found[0] == pytest.approx(mean(-log_sigmoid(margin) for margin in margins), rel=1e-5)
+    assert found[1] == pytest.approx(mean(-log_sigmoid(-margin) for margin in margins), rel=1e-5)
+
+
+def test_relativistic_losses_of_equal_logits_are_log_two_at_any_level():
+    for level in (-1e4, 0.0, 7.0):
+        logits = [torch.full((2, 1, 4, 4), level), torch.full((2, 1, 2, 2), -level)]
+        assert Relativistic().discriminator(logits, logits).item() == pytest.approx(math.log(2))
+        assert Relativistic().generator(logits, logits).item() == pytest.approx(math.log(2))
+
+
+def test_relativistic_losses_pair_scale_by_scale_and_are_finite_for_huge_differences():
+    loss = Relativistic()
+    real, fake = [torch.randn(2, 1, 4, 4), torch.randn(2, 1, 2, 2)], [torch.randn(2, 1, 4, 4), torch.randn(2, 1, 2, 2)]
+    separate = [loss.discriminator(r, f).item() for r, f in zip(real, fake, strict=True)]
+    assert loss.discriminator(real, fake).item() == pytest.approx(mean(separate), rel=1e-5)
+    huge = torch.full((2, 1), 1e4, requires_grad=True)
+    total = loss.discriminator(huge, -huge) + loss.generator(-huge, huge)
+    total.backward()
+    assert total.item() == pytest.approx(2e4)
+    assert huge.grad is not None
+    assert huge.grad.isfinite().all()
+
+
+def test_the_relativistic_generator_loss_needs_real_logits():
+    with pytest.raises(ValueError, match="needs the logits of real images as well"):
+        Relativistic().generator(torch.zeros(1, 1))
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "relativistic"])
+def test_only_a_relativistic_generator_loss_looks_at_real_images(name: str):
+    loss = LOSSES.get(name, Relativistic())
+    weights = torch.randn(3, 4, 4, requires_grad=True)
+    real, fake = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4, requires_grad=True)
+    seen: list[Tensor] = []
+
+    def spy(images: Tensor) -> Tensor:
+        seen.append(images)
+        return linear(weights)(images)
+
+    found = generator_loss(loss, spy, real, fake)
+    found.backward()
+    assert fake.grad is not None
+    assert fake.grad.abs().sum() > 0
+    if name != "relativistic":
+        assert len(seen) == 1
+        torch.testing.assert_close(found, loss.generator(linear(weights)(fake)))
+        return
+    assert seen[1] is real
+    logits = linear(weights)(fake), linear(weights)(real).detach()
+    torch.testing.assert_close(found, Relativistic().generator(*logits))
+    (expected,) = torch.autograd.grad(Relativistic().generator(*logits), weights)
+    torch.testing.assert_close(weights.grad, expected)  # the real side has no gradient
 
 
 # Penalties

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scumble.checkpoint import CheckpointError, checkpoint_path, load_generator, read_checkpoint
 from scumble.images import read_image
-from scumble.losses.adversarial import BCE
+from scumble.losses.adversarial import BCE, Relativistic
 from scumble.losses.perceptual import channel_moments, moment_style_loss
 from scumble.networks.image_discriminators import DenseDiscriminator
 from scumble.networks.noise_generators import DenseGenerator
@@ -136,6 +136,17 @@ def test_the_losses_of_both_players_are_those_of_the_paper() -> None:
     task.adversarial_loss = BCE(saturating=True)
     found = task.generator_losses(real, generated, labels, {"adversarial": 1.0})
     torch.testing.assert_close(found["adversarial"], (1 - probability(generated)).log().mean())
+
+
+def test_a_relativistic_generator_is_judged_beside_real_images_of_its_labels() -> None:
+    task = gan(classes=3, adversarial_loss=Relativistic())
+    real, generated, labels = torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
+    margins = task.discriminator(real, labels) - task.discriminator(generated, labels)
+    loss, logs = task.discriminator_loss(real, generated, labels)
+    torch.testing.assert_close(loss, -margins.sigmoid().log().mean())
+    assert logs.keys() == {"discriminator"}, "no logit alone calls an image real"
+    found = task.generator_losses(real, generated, labels, {"adversarial": 1.0})
+    torch.testing.assert_close(found["adversarial"], -(-margins).sigmoid().log().mean())
 
 
 def test_the_style_term_is_summed_over_the_scales_and_sees_the_colours() -> None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from scumble.losses.adversarial import AdversarialLoss, accuracies, gradient_penalty, r1_penalty
+from scumble.losses.adversarial import AdversarialLoss, accuracies, generator_loss, gradient_penalty, r1_penalty
 from scumble.networks.layers import Frozen
 from scumble.schedules import Schedule
 from scumble.tasks.averaging import update_average
@@ -96,6 +96,10 @@ class AdversarialTask(ManualTask):
                 loss = loss + weight * self.penalty_interval * penalty
                 logs[name] = penalty.detach()
         return loss, logs
+
+    def adversarial_term(self, real: Tensor, generated: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The generator's side of the adversarial loss; real images are judged only for a relativistic one."""
+        return generator_loss(self.adversarial_loss, lambda images: self.judge(images, condition), real, generated)
 
     def update_generator(self, losses: Callable[[], Mapping[str, Tensor]], weights: Mapping[str, float]) -> Logs:
         """The generator's turn: the weighted sum of what ``losses`` computes. Returns what there is to log."""

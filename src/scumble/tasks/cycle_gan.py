@@ -1,12 +1,13 @@
 """CycleGAN: photographs to paintings and back, from two sets of images without pairs."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scumble.losses.adversarial import AdversarialLoss, accuracies
+from scumble.losses.adversarial import AdversarialLoss, accuracies, generator_loss
 from scumble.losses.reconstruction import cycle_loss, identity_loss
 from scumble.networks.layers import Frozen
 from scumble.schedules import Schedule
@@ -104,9 +105,11 @@ class CycleGAN(ManualTask):
     ) -> dict[str, Tensor]:
         """The named terms of the objective of both generators, unweighted."""
         generator, inverse = self.generator, self.inverse_generator
-        judge = self.adversarial_loss.generator
+        judged = partial(generator_loss, self.adversarial_loss)
         terms = {
-            "adversarial": lambda: judge(self.discriminator(stylized)) + judge(self.inverse_discriminator(destylized)),
+            "adversarial": lambda: (
+                judged(self.discriminator, style, stylized) + judged(self.inverse_discriminator, content, destylized)
+            ),
             "cycle": lambda: cycle_loss(inverse(stylized), content) + cycle_loss(generator(destylized), style),
             "identity": lambda: identity_loss(generator(style), style) + identity_loss(inverse(content), content),
         }

@@ -59,7 +59,7 @@ class StyleTransfer(AdversarialTask):
         """The named terms of the generator's objective, unweighted."""
         features = self.features(stylized) if {"content", "style"} & names.keys() else {}
         terms = {
-            "adversarial": lambda: self.adversarial_loss.generator(self.judge(stylized, style)),
+            "adversarial": lambda: self.adversarial_term(style, stylized, condition=style),
             "content": lambda: content_loss(features, content_targets(self.features, content)),
             "style": lambda: self.style_loss(features, style_targets(self.features, style, self.statistics_of)),
             "total_variation": lambda: total_variation_loss(stylized),
