@@ -18,6 +18,7 @@ from scumble.losses.adversarial import (
     generator_loss,
     gradient_penalty,
     r1_penalty,
+    r2_penalty,
 )
 from scumble.losses.perceptual import (
     channel_moments,
@@ -470,11 +471,15 @@ def linear(weights: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda images: (images * weights).sum(dim=(1, 2, 3)).reshape(-1, 1, 1, 1)
 
 
-def test_r1_penalty_of_a_linear_discriminator_is_half_its_squared_norm():
-    weights, real = torch.randn(3, 4, 5), torch.rand(2, 3, 4, 5)
-    penalty = r1_penalty(linear(weights), real, torch.rand_like(real))
-    assert penalty.item() == pytest.approx(0.5 * weights.square().sum().item(), rel=1e-5)
+@pytest.mark.parametrize("penalty", [r1_penalty, r2_penalty])
+def test_penalties_at_one_kind_of_image_are_half_the_squared_norm_of_a_linear_discriminator(
+    penalty: Callable[..., Tensor],
+):
+    weights, real, fake = torch.randn(3, 4, 5), torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
+    found = penalty(linear(weights), real, fake)
+    assert found.item() == pytest.approx(0.5 * weights.square().sum().item(), rel=1e-5)
     assert not real.requires_grad
+    assert not fake.requires_grad
 
 
 def test_gradient_penalty_of_a_linear_discriminator_is_the_squared_distance_of_its_norm_from_one():
@@ -484,10 +489,11 @@ def test_gradient_penalty_of_a_linear_discriminator_is_the_squared_distance_of_i
     assert gradient_penalty(linear(weights / norm), real, fake).item() == pytest.approx(0, abs=1e-9)
 
 
-def test_r1_penalty_of_a_quadratic_discriminator_is_taken_at_the_real_images():
+def test_penalties_of_a_quadratic_discriminator_say_where_they_are_taken():
     real, fake = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
-    penalty = r1_penalty(lambda images: images.square().sum(dim=(1, 2, 3), keepdim=True) / 2, real, fake)
-    assert penalty.item() == pytest.approx(0.5 * real.square().sum(dim=(1, 2, 3)).mean().item(), rel=1e-5)
+    for penalty, images in ((r1_penalty, real), (r2_penalty, fake)):
+        found = penalty(lambda seen: seen.square().sum(dim=(1, 2, 3), keepdim=True) / 2, real, fake)
+        assert found.item() == pytest.approx(0.5 * images.square().sum(dim=(1, 2, 3)).mean().item(), rel=1e-5)
 
 
 def test_gradient_penalty_is_taken_between_real_and_fake_at_one_point_per_image():
@@ -507,7 +513,7 @@ def test_gradient_penalty_is_taken_between_real_and_fake_at_one_point_per_image(
     assert len(mixtures.unique()) > 60
 
 
-@pytest.mark.parametrize("penalty", [r1_penalty, gradient_penalty])
+@pytest.mark.parametrize("penalty", [r1_penalty, r2_penalty, gradient_penalty])
 def test_penalties_take_the_mean_over_patches_and_the_sum_over_scales(penalty: Callable[..., Tensor]):
     weights, real, fake = torch.randn(3, 4, 4), torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
     single = penalty(linear(weights), real, fake)
@@ -517,13 +523,13 @@ def test_penalties_take_the_mean_over_patches_and_the_sum_over_scales(penalty: C
     torch.testing.assert_close(scales, single)
 
 
-@pytest.mark.parametrize("penalty", [r1_penalty, gradient_penalty])
+@pytest.mark.parametrize("penalty", [r1_penalty, r2_penalty, gradient_penalty])
 def test_penalties_train_the_discriminator(penalty: Callable[..., Tensor]):
     weights = torch.randn(3, 4, 4, dtype=torch.float64, requires_grad=True)
     real, fake = torch.rand(2, 3, 4, 4, dtype=torch.float64), torch.rand(2, 3, 4, 4, dtype=torch.float64)
     (gradient,) = torch.autograd.grad(penalty(linear(weights), real, fake), weights)
     norm = weights.detach().square().sum().sqrt()
-    expected = weights.detach() if penalty is r1_penalty else 2 * (norm - 1) / norm * weights.detach()
+    expected = 2 * (norm - 1) / norm * weights.detach() if penalty is gradient_penalty else weights.detach()
     torch.testing.assert_close(gradient, expected)
 
 

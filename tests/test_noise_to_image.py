@@ -201,7 +201,7 @@ def test_pictures_of_a_conditional_task_have_a_column_for_each_class() -> None:
     [
         ({"loss_weights": {"adverserial": 1.0}}, "unknown loss term 'adverserial'"),
         ({"loss_weights": {"style": 1.0}}, r"loss_weights\.style needs an encoder"),
-        ({"penalty_weights": {"r2": 1.0}}, "unknown loss term 'r2'"),
+        ({"penalty_weights": {"r3": 1.0}}, "unknown loss term 'r3' .* accepted: r1, r2, gradient_penalty"),
         ({"discriminator_steps": 0}, "must be at least 1, got 1 and 0|must be at least 1, got 0 and 1"),
         ({"ema_decay": 1.0}, "ema_decay must be in"),
         ({"style_scales": 0}, r"task\.style_scales must be at least 1, got 0"),

@@ -160,6 +160,15 @@ def r1_penalty(discriminator: Callable[[Tensor], Logits], real: Tensor, fake: Te
     return 0.5 * _gradient(discriminator, real.detach()).square().sum(dim=(1, 2, 3)).mean()
 
 
+def r2_penalty(discriminator: Callable[[Tensor], Logits], real: Tensor, fake: Tensor) -> Tensor:
+    """Half the squared gradient norm of the logits at generated images; ``real`` is not used.
+
+    Shape: fake (B, C, H, W).
+    Source: Mescheder et al. 2018, equation 10, https://arxiv.org/abs/1801.04406.
+    """
+    return 0.5 * _gradient(discriminator, fake.detach()).square().sum(dim=(1, 2, 3)).mean()
+
+
 def gradient_penalty(discriminator: Callable[[Tensor], Logits], real: Tensor, fake: Tensor) -> Tensor:
     """Squared distance of the gradient norm from 1 at random points between real and fake images.
 

@@ -6,7 +6,14 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from scumble.losses.adversarial import AdversarialLoss, accuracies, generator_loss, gradient_penalty, r1_penalty
+from scumble.losses.adversarial import (
+    AdversarialLoss,
+    accuracies,
+    generator_loss,
+    gradient_penalty,
+    r1_penalty,
+    r2_penalty,
+)
 from scumble.networks.layers import Frozen
 from scumble.schedules import Schedule
 from scumble.tasks.averaging import update_average
@@ -17,15 +24,15 @@ class AdversarialTask(ManualTask):
     """A generator, a discriminator and a frozen perceptual encoder; a subclass names the terms and writes the step.
 
     G minimises the sum of ``loss_weights[name] * term`` over the subclass's ``terms``. D minimises its side of
-    ``adversarial_loss`` and the penalties that ``penalty_weights`` names (``r1``, ``gradient_penalty``), which are
-    computed every ``penalty_interval`` steps and weighted by it (Karras et al. 2020, section 2.1,
+    ``adversarial_loss`` and the penalties that ``penalty_weights`` names (``r1``, ``r2``, ``gradient_penalty``), which
+    are computed every ``penalty_interval`` steps and weighted by it (Karras et al. 2020, section 2.1,
     https://arxiv.org/abs/1912.04958). D is updated at every step, G at every ``discriminator_steps``-th, and after it
     an average of G with ``ema_decay`` (0: none), which is what validation and inference use (``averaged``). A term of
     weight 0 is not computed; without the adversarial term there is no discriminator phase.
     """
 
     terms: tuple[str, ...] = ()
-    penalties: ClassVar = {"r1": r1_penalty, "gradient_penalty": gradient_penalty}
+    penalties: ClassVar = {"r1": r1_penalty, "r2": r2_penalty, "gradient_penalty": gradient_penalty}
 
     def __init__(
         self,
