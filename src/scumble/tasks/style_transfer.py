@@ -8,6 +8,7 @@ from torch import Tensor
 
 from scumble.losses.perceptual import content_loss, style_loss
 from scumble.losses.reconstruction import cycle_loss, identity_loss, total_variation_loss
+from scumble.losses.temporal import next_frame, random_shift, temporal_loss
 from scumble.tasks.adversarial import AdversarialTask
 from scumble.tasks.manual import Logs
 from scumble.tasks.measures import content_targets, perceptual_distances, style_targets
@@ -19,10 +20,11 @@ class StyleTransfer(AdversarialTask):
     Terms: ``adversarial``; ``content`` and ``style``, by the ``perceptual_encoder``, where ``style_statistics`` says
     what of its features is the style (``moments``, ``gram`` or ``sliced_wasserstein``); ``total_variation``;
     ``cycle``, the stylized image in the style of the content is the content again; ``identity``, an image in its own
-    style stays as it is. With ``conditional`` D sees the style image as well.
+    style stays as it is; ``temporal``, the stylized image moves with the content. With ``conditional`` D sees the style
+    image as well.
     """
 
-    terms = ("adversarial", "content", "style", "total_variation", "cycle", "identity")
+    terms = ("adversarial", "content", "style", "total_variation", "cycle", "identity", "temporal")
 
     def __init__(self, conditional: bool = False, style_statistics: str = "moments", **adversarial: Any):
         super().__init__(**adversarial)
@@ -65,8 +67,14 @@ class StyleTransfer(AdversarialTask):
             "total_variation": lambda: total_variation_loss(stylized),
             "cycle": lambda: cycle_loss(self.generator(stylized, content), content),
             "identity": lambda: identity_loss(self.generator(content, content), content),
+            "temporal": lambda: self.temporal_term(content, style, stylized),
         }
         return {name: terms[name]() for name in names}
+
+    def temporal_term(self, content: Tensor, style: Tensor, stylized: Tensor) -> Tensor:
+        """The temporal loss of the content, moved at random with a little noise, in the same style."""
+        down, right = random_shift()
+        return temporal_loss(self.generator(next_frame(content, down, right), style), stylized, down, right)
 
     def judge(self, images: Tensor, condition: Tensor | None) -> Any:
         """The discriminator's logits; a conditional one also sees a mirrored style, lest it look for equal pixels."""
