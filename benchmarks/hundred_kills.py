@@ -56,6 +56,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "task.accumulate": (1, 2, 3),
     "task.discriminator_steps": (1, 1, 2),
     "task.penalty_weights.r1": (0.0, 0.0, 1.0),
+    "task.penalty_weights.r2": (0.0, 0.0, 1.0),
     "task.penalty_weights.gradient_penalty": (0.0, 0.0, 1.0),
     "task.penalty_interval": (1, 2),
     "task.pool_size": (3, 50),

@@ -31,6 +31,7 @@ TINY = (
     "data=folders",
     "data.validation_size=32",
     "data.validation_pairs=2",
+    "generator=residual_attention",
     "generator.width=8",
     "generator.residual_blocks=1",
     "discriminator.width=8",

@@ -13,9 +13,12 @@ from scumble.losses.adversarial import (
     AdversarialLoss,
     Hinge,
     LeastSquares,
+    Relativistic,
     Wasserstein,
+    generator_loss,
     gradient_penalty,
     r1_penalty,
+    r2_penalty,
 )
 from scumble.losses.perceptual import (
     channel_moments,
@@ -400,6 +403,66 @@ def test_at_a_confident_discriminator_only_the_saturating_gradient_vanishes():
     assert gradients[False].item() == pytest.approx(-1.0, abs=1e-5)
 
 
+def test_relativistic_losses_are_their_formulas():
+    loss = Relativistic()
+    real, fake = 3 * torch.randn(2, 1, 3, 3), 3 * torch.randn(2, 1, 3, 3)
+    margins = [float(r - f) for r, f in zip(real.flatten(), fake.flatten(), strict=True)]
+    found = loss.discriminator(real, fake).item(), loss.generator(fake, real).item()
+    assert found[0] == pytest.approx(mean(-log_sigmoid(margin) for margin in margins), rel=1e-5)
+    assert found[1] == pytest.approx(mean(-log_sigmoid(-margin) for margin in margins), rel=1e-5)
+
+
+def test_relativistic_losses_of_equal_logits_are_log_two_at_any_level():
+    for level in (-1e4, 0.0, 7.0):
+        logits = [torch.full((2, 1, 4, 4), level), torch.full((2, 1, 2, 2), -level)]
+        assert Relativistic().discriminator(logits, logits).item() == pytest.approx(math.log(2))
+        assert Relativistic().generator(logits, logits).item() == pytest.approx(math.log(2))
+
+
+def test_relativistic_losses_pair_scale_by_scale_and_are_finite_for_huge_differences():
+    loss = Relativistic()
+    real, fake = [torch.randn(2, 1, 4, 4), torch.randn(2, 1, 2, 2)], [torch.randn(2, 1, 4, 4), torch.randn(2, 1, 2, 2)]
+    separate = [loss.discriminator(r, f).item() for r, f in zip(real, fake, strict=True)]
+    assert loss.discriminator(real, fake).item() == pytest.approx(mean(separate), rel=1e-5)
+    huge = torch.full((2, 1), 1e4, requires_grad=True)
+    total = loss.discriminator(huge, -huge) + loss.generator(-huge, huge)
+    total.backward()
+    assert total.item() == pytest.approx(2e4)
+    assert huge.grad is not None
+    assert huge.grad.isfinite().all()
+
+
+def test_the_relativistic_generator_loss_needs_real_logits():
+    with pytest.raises(ValueError, match="needs the logits of real images as well"):
+        Relativistic().generator(torch.zeros(1, 1))
+
+
+@pytest.mark.parametrize("name", [*LOSSES, "relativistic"])
+def test_only_a_relativistic_generator_loss_looks_at_real_images(name: str):
+    loss = LOSSES.get(name, Relativistic())
+    weights = torch.randn(3, 4, 4, requires_grad=True)
+    real, fake = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4, requires_grad=True)
+    seen: list[Tensor] = []
+
+    def spy(images: Tensor) -> Tensor:
+        seen.append(images)
+        return linear(weights)(images)
+
+    found = generator_loss(loss, spy, real, fake)
+    found.backward()
+    assert fake.grad is not None
+    assert fake.grad.abs().sum() > 0
+    if name != "relativistic":
+        assert len(seen) == 1
+        torch.testing.assert_close(found, loss.generator(linear(weights)(fake)))
+        return
+    assert seen[1] is real
+    logits = linear(weights)(fake), linear(weights)(real).detach()
+    torch.testing.assert_close(found, Relativistic().generator(*logits))
+    (expected,) = torch.autograd.grad(Relativistic().generator(*logits), weights)
+    torch.testing.assert_close(weights.grad, expected)  # the real side has no gradient
+
+
 # Penalties
 
 
@@ -408,11 +471,15 @@ def linear(weights: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda images: (images * weights).sum(dim=(1, 2, 3)).reshape(-1, 1, 1, 1)
 
 
-def test_r1_penalty_of_a_linear_discriminator_is_half_its_squared_norm():
-    weights, real = torch.randn(3, 4, 5), torch.rand(2, 3, 4, 5)
-    penalty = r1_penalty(linear(weights), real, torch.rand_like(real))
-    assert penalty.item() == pytest.approx(0.5 * weights.square().sum().item(), rel=1e-5)
+@pytest.mark.parametrize("penalty", [r1_penalty, r2_penalty])
+def test_penalties_at_one_kind_of_image_are_half_the_squared_norm_of_a_linear_discriminator(
+    penalty: Callable[..., Tensor],
+):
+    weights, real, fake = torch.randn(3, 4, 5), torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
+    found = penalty(linear(weights), real, fake)
+    assert found.item() == pytest.approx(0.5 * weights.square().sum().item(), rel=1e-5)
     assert not real.requires_grad
+    assert not fake.requires_grad
 
 
 def test_gradient_penalty_of_a_linear_discriminator_is_the_squared_distance_of_its_norm_from_one():
@@ -422,10 +489,11 @@ def test_gradient_penalty_of_a_linear_discriminator_is_the_squared_distance_of_i
     assert gradient_penalty(linear(weights / norm), real, fake).item() == pytest.approx(0, abs=1e-9)
 
 
-def test_r1_penalty_of_a_quadratic_discriminator_is_taken_at_the_real_images():
+def test_penalties_of_a_quadratic_discriminator_say_where_they_are_taken():
     real, fake = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
-    penalty = r1_penalty(lambda images: images.square().sum(dim=(1, 2, 3), keepdim=True) / 2, real, fake)
-    assert penalty.item() == pytest.approx(0.5 * real.square().sum(dim=(1, 2, 3)).mean().item(), rel=1e-5)
+    for penalty, images in ((r1_penalty, real), (r2_penalty, fake)):
+        found = penalty(lambda seen: seen.square().sum(dim=(1, 2, 3), keepdim=True) / 2, real, fake)
+        assert found.item() == pytest.approx(0.5 * images.square().sum(dim=(1, 2, 3)).mean().item(), rel=1e-5)
 
 
 def test_gradient_penalty_is_taken_between_real_and_fake_at_one_point_per_image():
@@ -445,7 +513,7 @@ def test_gradient_penalty_is_taken_between_real_and_fake_at_one_point_per_image(
     assert len(mixtures.unique()) > 60
 
 
-@pytest.mark.parametrize("penalty", [r1_penalty, gradient_penalty])
+@pytest.mark.parametrize("penalty", [r1_penalty, r2_penalty, gradient_penalty])
 def test_penalties_take_the_mean_over_patches_and_the_sum_over_scales(penalty: Callable[..., Tensor]):
     weights, real, fake = torch.randn(3, 4, 4), torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
     single = penalty(linear(weights), real, fake)
@@ -455,13 +523,13 @@ def test_penalties_take_the_mean_over_patches_and_the_sum_over_scales(penalty: C
     torch.testing.assert_close(scales, single)
 
 
-@pytest.mark.parametrize("penalty", [r1_penalty, gradient_penalty])
+@pytest.mark.parametrize("penalty", [r1_penalty, r2_penalty, gradient_penalty])
 def test_penalties_train_the_discriminator(penalty: Callable[..., Tensor]):
     weights = torch.randn(3, 4, 4, dtype=torch.float64, requires_grad=True)
     real, fake = torch.rand(2, 3, 4, 4, dtype=torch.float64), torch.rand(2, 3, 4, 4, dtype=torch.float64)
     (gradient,) = torch.autograd.grad(penalty(linear(weights), real, fake), weights)
     norm = weights.detach().square().sum().sqrt()
-    expected = weights.detach() if penalty is r1_penalty else 2 * (norm - 1) / norm * weights.detach()
+    expected = 2 * (norm - 1) / norm * weights.detach() if penalty is gradient_penalty else weights.detach()
     torch.testing.assert_close(gradient, expected)
 
 

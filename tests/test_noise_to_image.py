@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scumble.checkpoint import CheckpointError, checkpoint_path, load_generator, read_checkpoint
 from scumble.images import read_image
-from scumble.losses.adversarial import BCE
+from scumble.losses.adversarial import BCE, Relativistic
 from scumble.losses.perceptual import channel_moments, moment_style_loss
 from scumble.networks.image_discriminators import DenseDiscriminator
 from scumble.networks.noise_generators import DenseGenerator
@@ -138,6 +138,17 @@ def test_the_losses_of_both_players_are_those_of_the_paper() -> None:
     torch.testing.assert_close(found["adversarial"], (1 - probability(generated)).log().mean())
 
 
+def test_a_relativistic_generator_is_judged_beside_real_images_of_its_labels() -> None:
+    task = gan(classes=3, adversarial_loss=Relativistic())
+    real, generated, labels = torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
+    margins = task.discriminator(real, labels) - task.discriminator(generated, labels)
+    loss, logs = task.discriminator_loss(real, generated, labels)
+    torch.testing.assert_close(loss, -margins.sigmoid().log().mean())
+    assert logs.keys() == {"discriminator"}, "no logit alone calls an image real"
+    found = task.generator_losses(real, generated, labels, {"adversarial": 1.0})
+    torch.testing.assert_close(found["adversarial"], -(-margins).sigmoid().log().mean())
+
+
 def test_the_style_term_is_summed_over_the_scales_and_sees_the_colours() -> None:
     encoder = DistilledEncoder()
     scales = {"loss_weights": {"style": 1.0}, "perceptual_encoder": encoder, "style_statistics": "moments"}
@@ -190,7 +201,7 @@ def test_pictures_of_a_conditional_task_have_a_column_for_each_class() -> None:
     [
         ({"loss_weights": {"adverserial": 1.0}}, "unknown loss term 'adverserial'"),
         ({"loss_weights": {"style": 1.0}}, r"loss_weights\.style needs an encoder"),
-        ({"penalty_weights": {"r2": 1.0}}, "unknown loss term 'r2'"),
+        ({"penalty_weights": {"r3": 1.0}}, "unknown loss term 'r3' .* accepted: r1, r2, gradient_penalty"),
         ({"discriminator_steps": 0}, "must be at least 1, got 1 and 0|must be at least 1, got 0 and 1"),
         ({"ema_decay": 1.0}, "ema_decay must be in"),
         ({"style_scales": 0}, r"task\.style_scales must be at least 1, got 0"),

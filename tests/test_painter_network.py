@@ -8,16 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scumble.losses.perceptual import channel_moments
-from scumble.networks import painter as module
-from scumble.networks.painter import (
-    NOISE_SIDE,
-    Painter,
-    StyledLayer,
-    enlarged_convolution,
-    mix_styles,
-    periodic,
-    reduce_to,
-)
+from scumble.networks.painter import NOISE_SIDE, Painter, reduce_to
+from scumble.networks.painter_layers import StyledLayer, enlarged_convolution, periodic, scaled
+from scumble.networks.summaries import StyleSummary, mix_styles
 
 
 def lively(**options: object) -> Painter:
@@ -126,7 +119,7 @@ def test_features_enter_the_decoder_with_the_moments_of_the_style():
     prepared = painter.prepare(content, painter.summarise_style(style))
     for features, affine, wanted in zip(painter.encode(content), prepared.features, painter.encode(style), strict=True):
         torch.testing.assert_close(
-            channel_moments(module.scaled(features, affine)), channel_moments(wanted), atol=1e-3, rtol=1e-2
+            channel_moments(scaled(features, affine)), channel_moments(wanted), atol=1e-3, rtol=1e-2
         )
 
 
@@ -160,7 +153,7 @@ class TestMixedStyles:
         self.painter, self.content = lively(), images(1, 40, 40)
         self.summaries = [self.painter.summarise_style(images(1, 32, 32, seed=seed)) for seed in (1, 2)]
 
-    def paint(self, weights: list[float], summaries: list[module.StyleSummary] | None = None) -> Tensor:
+    def paint(self, weights: list[float], summaries: list[StyleSummary] | None = None) -> Tensor:
         mixed = mix_styles(summaries or self.summaries, weights)
         return self.painter.paint(self.content, self.painter.prepare(self.content, mixed))
 

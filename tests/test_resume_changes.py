@@ -34,6 +34,7 @@ def test_a_moved_run_has_not_changed() -> None:
         (["optimizer.optimizers.generator.lr=0.01"], ["task.optimizers.generator.lr: 0.002 -> 0.01"]),
         (["threads=1", "trainer.devices=2"], ["trainer.devices: 1 -> 2", "threads: 2 -> 1"]),
         (["adversarial_loss=wasserstein"], ["scumble.losses.adversarial.Hinge -> scumble.losses.adversarial.Wasserst"]),
+        (["augmentation=diffaugment"], ["augmentation.policies: (absent) -> ['colour', 'translation', 'cutout']"]),
         (["perceptual_encoder=random"], ["weights: shipped -> (absent)"]),
         (["data.batch_size=8", "trainer=ddp_sim"], ["data.batch_size: 4 -> 8", "trainer.devices: 1 -> 2"]),
         (["data.num_workers=3", "data.validation_pairs=4"], ["data.num_workers: 0 -> 3"]),

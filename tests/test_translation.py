@@ -14,7 +14,7 @@ from scumble.checkpoint import checkpoint_path, load_generator, load_task, read_
 from scumble.data.damage import Holes, LowLight, Noise
 from scumble.data.sample import SamplePhotographs
 from scumble.images import read_image
-from scumble.losses.adversarial import LeastSquares
+from scumble.losses.adversarial import LeastSquares, Relativistic
 from scumble.losses.contrastive import patch_nce_loss
 from scumble.networks.discriminators import PatchDiscriminator
 from scumble.networks.image_to_image import ResNet, UNet
@@ -142,8 +142,9 @@ def networks() -> dict[str, nn.Module]:
 
 def cycle_gan(**options: object) -> CycleGAN:
     inverse = {"inverse_generator": ResNet(4, 1), "inverse_discriminator": PatchDiscriminator(4, 2)}
-    settings = {"loss_weights": {"adversarial": 1.0}, "image_size": 24, "optimizers": OPTIMIZERS} | options
-    return CycleGAN(**networks(), **inverse, adversarial_loss=LeastSquares(), **settings)  # type: ignore[arg-type]
+    settings = {"loss_weights": {"adversarial": 1.0}, "image_size": 24, "optimizers": OPTIMIZERS}
+    settings |= {"adversarial_loss": LeastSquares()} | options
+    return CycleGAN(**networks(), **inverse, **settings)  # type: ignore[arg-type]
 
 
 def contrastive(**options: object) -> ContrastiveTranslation:
@@ -168,6 +169,17 @@ def test_the_terms_of_cyclegan_are_those_of_the_paper():
     for name, term in expected.items():
         torch.testing.assert_close(terms[name], term, rtol=0.05, atol=1e-3)
     assert set(task.generator_losses(content, style, stylized, destylized, {"cycle": 1.0})) == {"cycle"}
+
+
+def test_a_relativistic_cyclegan_compares_each_image_with_a_real_one_of_its_side():
+    task = cycle_gan(adversarial_loss=Relativistic()).eval()  # spectral norms stay as they are
+    content, style, stylized, destylized = torch.rand(4, 2, 3, 24, 24)
+    found = task.generator_losses(content, style, stylized, destylized, {"adversarial": 1.0})["adversarial"]
+    d, inverse = task.discriminator, task.inverse_discriminator
+    expected = Relativistic().generator(d(stylized), d(style)) + Relativistic().generator(
+        inverse(destylized), inverse(content)
+    )
+    torch.testing.assert_close(found, expected)
 
 
 def test_one_optimizer_trains_both_directions_and_the_projection():

@@ -19,12 +19,14 @@ class AdversarialLoss(Protocol):
 
     # Logits above it call an image real; None where only differences of logits mean something.
     boundary: float | None
+    # Whether the generator's loss needs the logits of real images too.
+    relativistic: bool
 
     def discriminator(self, real_logits: Logits, fake_logits: Logits) -> Tensor:
         """The discriminator's loss: high logits for real, low for fake."""
 
-    def generator(self, fake_logits: Logits) -> Tensor:
-        """The generator's loss: high logits for its own images."""
+    def generator(self, fake_logits: Logits, real_logits: Logits | None = None) -> Tensor:
+        """The generator's loss: high logits for its own images; only a relativistic loss reads ``real_logits``."""
 
 
 class BCE:
@@ -35,6 +37,7 @@ class BCE:
     """
 
     boundary: float | None = 0.0
+    relativistic = False
 
     def __init__(self, saturating: bool = False):
         self.saturating = saturating
@@ -44,7 +47,7 @@ class BCE:
         fake = _mean(fake_logits, F.softplus)  # -log(1 - sigmoid(logits))
         return real + fake
 
-    def generator(self, fake_logits: Logits) -> Tensor:
+    def generator(self, fake_logits: Logits, real_logits: Logits | None = None) -> Tensor:
         if self.saturating:
             return -_mean(fake_logits, F.softplus)  # log(1 - sigmoid(logits))
         return _mean(fake_logits, lambda logits: F.softplus(-logits))
@@ -57,11 +60,12 @@ class LeastSquares:
     """
 
     boundary: float | None = 0.5
+    relativistic = False
 
     def discriminator(self, real_logits: Logits, fake_logits: Logits) -> Tensor:
         return 0.5 * (_mean(real_logits, lambda logits: (logits - 1).square()) + _mean(fake_logits, torch.square))
 
-    def generator(self, fake_logits: Logits) -> Tensor:
+    def generator(self, fake_logits: Logits, real_logits: Logits | None = None) -> Tensor:
         return 0.5 * _mean(fake_logits, lambda logits: (logits - 1).square())
 
 
@@ -73,13 +77,14 @@ class Hinge:
     """
 
     boundary: float | None = 0.0
+    relativistic = False
 
     def discriminator(self, real_logits: Logits, fake_logits: Logits) -> Tensor:
         real = _mean(real_logits, lambda logits: F.relu(1 - logits))
         fake = _mean(fake_logits, lambda logits: F.relu(1 + logits))
         return real + fake
 
-    def generator(self, fake_logits: Logits) -> Tensor:
+    def generator(self, fake_logits: Logits, real_logits: Logits | None = None) -> Tensor:
         return -_mean(fake_logits, lambda logits: logits)
 
 
@@ -90,12 +95,50 @@ class Wasserstein:
     """
 
     boundary: float | None = None
+    relativistic = False
 
     def discriminator(self, real_logits: Logits, fake_logits: Logits) -> Tensor:
         return _mean(fake_logits, lambda logits: logits) - _mean(real_logits, lambda logits: logits)
 
-    def generator(self, fake_logits: Logits) -> Tensor:
+    def generator(self, fake_logits: Logits, real_logits: Logits | None = None) -> Tensor:
         return -_mean(fake_logits, lambda logits: logits)
+
+
+class Relativistic:
+    """The logistic loss of the difference between the logits of a real and of a generated image.
+
+    The images of a batch are paired in their order, and patches by their place. D minimises
+    softplus(-(D(real) - D(fake))), G softplus(-(D(fake) - D(real))). Use it with the penalties ``r1`` and ``r2``,
+    without which it need not converge.
+    Source: Jolicoeur-Martineau 2018, https://arxiv.org/abs/1807.00734; with the penalties R3GAN, Huang et al. 2024,
+    section 2, https://arxiv.org/abs/2501.05441.
+    """
+
+    boundary: float | None = None
+    relativistic = True
+
+    def discriminator(self, real_logits: Logits, fake_logits: Logits) -> Tensor:
+        return _mean(_differences(real_logits, fake_logits), lambda margin: F.softplus(-margin))
+
+    def generator(self, fake_logits: Logits, real_logits: Logits | None = None) -> Tensor:
+        if real_logits is None:
+            raise ValueError("the relativistic loss of the generator needs the logits of real images as well")
+        return _mean(_differences(fake_logits, real_logits), lambda margin: F.softplus(-margin))
+
+
+def generator_loss(
+    loss: AdversarialLoss, discriminator: Callable[[Tensor], Logits], real: Tensor, fake: Tensor
+) -> Tensor:
+    """The generator's loss of its images ``fake``; the discriminator looks at ``real`` only if it is relativistic.
+
+    Shape: real and fake (B, C, H, W). No gradient flows through the logits of real images.
+    """
+    fake_logits = discriminator(fake)
+    if not loss.relativistic:
+        return loss.generator(fake_logits)
+    with torch.no_grad():
+        real_logits = discriminator(real)
+    return loss.generator(fake_logits, real_logits)
 
 
 def accuracies(boundary: float | None, real_logits: Logits, fake_logits: Logits) -> dict[str, Tensor]:
@@ -115,6 +158,15 @@ def r1_penalty(discriminator: Callable[[Tensor], Logits], real: Tensor, fake: Te
     Source: Mescheder et al. 2018, equation 9, https://arxiv.org/abs/1801.04406.
     """
     return 0.5 * _gradient(discriminator, real.detach()).square().sum(dim=(1, 2, 3)).mean()
+
+
+def r2_penalty(discriminator: Callable[[Tensor], Logits], real: Tensor, fake: Tensor) -> Tensor:
+    """Half the squared gradient norm of the logits at generated images; ``real`` is not used.
+
+    Shape: fake (B, C, H, W).
+    Source: Mescheder et al. 2018, equation 10, https://arxiv.org/abs/1801.04406.
+    """
+    return 0.5 * _gradient(discriminator, fake.detach()).square().sum(dim=(1, 2, 3)).mean()
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Logits], real: Tensor, fake: Tensor) -> Tensor:
@@ -141,6 +193,10 @@ def _gradient(discriminator: Callable[[Tensor], Logits], images: Tensor) -> Tens
 
 def _scales(logits: Logits) -> Sequence[Tensor]:
     return [logits] if isinstance(logits, Tensor) else logits
+
+
+def _differences(logits: Logits, others: Logits) -> list[Tensor]:
+    return [one - other for one, other in zip(_scales(logits), _scales(others), strict=True)]
 
 
 def _mean(logits: Logits, function: Callable[[Tensor], Tensor]) -> Tensor:

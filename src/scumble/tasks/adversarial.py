@@ -6,7 +6,15 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from scumble.losses.adversarial import AdversarialLoss, accuracies, gradient_penalty, r1_penalty
+from scumble.losses.adversarial import (
+    AdversarialLoss,
+    accuracies,
+    generator_loss,
+    gradient_penalty,
+    r1_penalty,
+    r2_penalty,
+)
+from scumble.losses.augmentation import Augmentation
 from scumble.networks.layers import Frozen
 from scumble.schedules import Schedule
 from scumble.tasks.averaging import update_average
@@ -17,15 +25,17 @@ class AdversarialTask(ManualTask):
     """A generator, a discriminator and a frozen perceptual encoder; a subclass names the terms and writes the step.
 
     G minimises the sum of ``loss_weights[name] * term`` over the subclass's ``terms``. D minimises its side of
-    ``adversarial_loss`` and the penalties that ``penalty_weights`` names (``r1``, ``gradient_penalty``), which are
-    computed every ``penalty_interval`` steps and weighted by it (Karras et al. 2020, section 2.1,
-    https://arxiv.org/abs/1912.04958). D is updated at every step, G at every ``discriminator_steps``-th, and after it
-    an average of G with ``ema_decay`` (0: none), which is what validation and inference use (``averaged``). A term of
-    weight 0 is not computed; without the adversarial term there is no discriminator phase.
+    ``adversarial_loss`` and the penalties that ``penalty_weights`` names (``r1``, ``r2``, ``gradient_penalty``), which
+    are computed every ``penalty_interval`` steps and weighted by it (Karras et al. 2020, section 2.1,
+    https://arxiv.org/abs/1912.04958). All images that D judges, in both turns, go through ``augmentation`` first
+    (:class:`scumble.losses.augmentation.DiffAugment`; None: as they are); its condition does not. D is updated at every
+    step, G at every ``discriminator_steps``-th, and after it an average of G with ``ema_decay`` (0: none), which is
+    what validation and inference use (``averaged``). A term of weight 0 is not computed; without the adversarial term
+    there is no discriminator phase.
     """
 
     terms: tuple[str, ...] = ()
-    penalties: ClassVar = {"r1": r1_penalty, "gradient_penalty": gradient_penalty}
+    penalties: ClassVar = {"r1": r1_penalty, "r2": r2_penalty, "gradient_penalty": gradient_penalty}
 
     def __init__(
         self,
@@ -38,6 +48,7 @@ class AdversarialTask(ManualTask):
         penalty_interval: int = 1,
         discriminator_steps: int = 1,
         ema_decay: float = 0.0,
+        augmentation: Augmentation | None = None,
         **manual: Any,
     ):
         super().__init__(**manual)
@@ -58,6 +69,7 @@ class AdversarialTask(ManualTask):
         self.penalty_interval = penalty_interval
         self.discriminator_steps = discriminator_steps
         self.ema_decay = ema_decay
+        self.augmentation = augmentation if augmentation is not None else nn.Identity()
 
     @property
     def averaged(self) -> nn.Module:
@@ -79,6 +91,10 @@ class AdversarialTask(ManualTask):
         """The discriminator's logits; a subclass whose discriminator sees more than the images overrides this."""
         return self.discriminator(images)
 
+    def judge_augmented(self, condition: Tensor | None) -> Callable[[Tensor], Any]:
+        """:meth:`judge` as both players use it: images are augmented anew at every call."""
+        return lambda images: self.judge(self.augmentation(images), condition)
+
     def update_discriminator(self, real: Tensor, generated: Tensor, condition: Tensor | None = None) -> Logs:
         """The discriminator's turn: real against generated images. Returns what there is to log."""
         with self.toggled_optimizer(self.optimizer("discriminator")):
@@ -87,15 +103,20 @@ class AdversarialTask(ManualTask):
 
     def discriminator_loss(self, real: Tensor, generated: Tensor, condition: Tensor | None) -> tuple[Tensor, Logs]:
         """The discriminator's objective with its penalties, and what there is to log."""
-        logits = self.judge(real, condition), self.judge(generated, condition)
+        judge = self.judge_augmented(condition)
+        logits = judge(real), judge(generated)
         loss = self.adversarial_loss.discriminator(*logits)
         logs: Logs = {"discriminator": loss.detach(), **accuracies(self.adversarial_loss.boundary, *logits)}
         if self.global_step % self.penalty_interval == 0:
             for name, weight in self.penalty_weights.at(self.global_step).items():
-                penalty = self.penalties[name](lambda images: self.judge(images, condition), real, generated)
+                penalty = self.penalties[name](judge, real, generated)
                 loss = loss + weight * self.penalty_interval * penalty
                 logs[name] = penalty.detach()
         return loss, logs
+
+    def adversarial_term(self, real: Tensor, generated: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The generator's side of the adversarial loss; real images are judged only for a relativistic one."""
+        return generator_loss(self.adversarial_loss, self.judge_augmented(condition), real, generated)
 
     def update_generator(
         self, losses: Callable[[], Mapping[str, Tensor]], weights: Mapping[str, float | Tensor]

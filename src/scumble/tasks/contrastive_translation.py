@@ -91,7 +91,7 @@ class ContrastiveTranslation(AdversarialTask):
     ) -> dict[str, Tensor]:
         """The named terms of the generator's objective, unweighted."""
         terms = {
-            "adversarial": lambda: self.adversarial_loss.generator(self.discriminator(stylized)),
+            "adversarial": lambda: self.adversarial_term(style, stylized),
             "contrastive": lambda: self.contrastive(stylized, content),
             "identity": lambda: self.contrastive(self.generator(style), style),
         }

@@ -1,12 +1,14 @@
 """CycleGAN: photographs to paintings and back, from two sets of images without pairs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scumble.losses.adversarial import AdversarialLoss, accuracies
+from scumble.losses.adversarial import AdversarialLoss, Logits, accuracies, generator_loss
+from scumble.losses.augmentation import Augmentation
 from scumble.losses.reconstruction import cycle_loss, identity_loss
 from scumble.networks.layers import Frozen
 from scumble.schedules import Schedule
@@ -14,13 +16,16 @@ from scumble.tasks.image_pool import ImagePool
 from scumble.tasks.manual import Logs, LossWeights, ManualTask
 from scumble.tasks.measures import perceptual_distances
 
+Judge = Callable[[Tensor], Logits]
+
 
 class CycleGAN(ManualTask):
     """G(content) is stylized, F(style) is destylized; each is the other's inverse, each has a discriminator.
 
     ``generator`` is G and ``inverse_generator`` F; ``discriminator`` tells paintings from stylized images and
     ``inverse_discriminator`` photographs from destylized ones, both on pools of the last ``pool_size`` images. One
-    optimizer, ``generator``, trains both generators and one, ``discriminator``, both discriminators.
+    optimizer, ``generator``, trains both generators and one, ``discriminator``, both discriminators. All images that a
+    discriminator judges go through ``augmentation`` first (None: as they are).
 
     Terms, each the sum over both directions: ``adversarial``; ``cycle``, F(G(content)) is the content and G(F(style))
     the style; ``identity``, G leaves paintings as they are and F photographs. A term of weight 0 is not computed;
@@ -44,6 +49,7 @@ class CycleGAN(ManualTask):
         loss_weights: Mapping[str, float | Schedule],
         image_size: int,
         pool_size: int = 50,
+        augmentation: Augmentation | None = None,
         **manual: Any,
     ):
         super().__init__(**manual)
@@ -51,6 +57,7 @@ class CycleGAN(ManualTask):
         self.discriminator, self.inverse_discriminator = discriminator, inverse_discriminator
         self.perceptual_encoder = Frozen(perceptual_encoder)
         self.adversarial_loss = adversarial_loss
+        self.augmentation = augmentation if augmentation is not None else nn.Identity()
         self.loss_weights = LossWeights(loss_weights, self.terms)
         self.stylized_pool, self.destylized_pool = ImagePool(pool_size, image_size), ImagePool(pool_size, image_size)
 
@@ -85,17 +92,23 @@ class CycleGAN(ManualTask):
 
         self.finish_step(logs, progress=weights)
 
+    def judges_augmented(self) -> tuple[Judge, Judge]:
+        """Both discriminators, of images that are augmented anew at every call."""
+        return (
+            lambda images: self.discriminator(self.augmentation(images)),
+            lambda images: self.inverse_discriminator(self.augmentation(images)),
+        )
+
     def discriminator_loss(
         self, content: Tensor, style: Tensor, stylized: Tensor, destylized: Tensor
     ) -> tuple[Tensor, Logs]:
         """The objective of both discriminators, and what there is to log."""
         random = self.common_random.get("cpu")
         shown, inverse_shown = self.stylized_pool(stylized, random), self.destylized_pool(destylized, random)
-        logits = self.discriminator(style), self.discriminator(shown)
+        judge, inverse_judge = self.judges_augmented()
+        logits = judge(style), judge(shown)
         loss = self.adversarial_loss.discriminator(*logits)
-        inverse = self.adversarial_loss.discriminator(
-            self.inverse_discriminator(content), self.inverse_discriminator(inverse_shown)
-        )
+        inverse = self.adversarial_loss.discriminator(inverse_judge(content), inverse_judge(inverse_shown))
         logs: Logs = {"discriminator": loss.detach(), "inverse_discriminator": inverse.detach()}
         return loss + inverse, logs | accuracies(self.adversarial_loss.boundary, *logits)
 
@@ -104,9 +117,10 @@ class CycleGAN(ManualTask):
     ) -> dict[str, Tensor]:
         """The named terms of the objective of both generators, unweighted."""
         generator, inverse = self.generator, self.inverse_generator
-        judge = self.adversarial_loss.generator
+        judge, inverse_judge = self.judges_augmented()
+        judged = partial(generator_loss, self.adversarial_loss)
         terms = {
-            "adversarial": lambda: judge(self.discriminator(stylized)) + judge(self.inverse_discriminator(destylized)),
+            "adversarial": lambda: judged(judge, style, stylized) + judged(inverse_judge, content, destylized),
             "cycle": lambda: cycle_loss(inverse(stylized), content) + cycle_loss(generator(destylized), style),
             "identity": lambda: identity_loss(generator(style), style) + identity_loss(inverse(content), content),
         }

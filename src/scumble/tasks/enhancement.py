@@ -66,7 +66,7 @@ class Enhancement(AdversarialTask):
     ) -> dict[str, Tensor]:
         """The named terms of the generator's objective, unweighted."""
         terms = {
-            "adversarial": lambda: self.adversarial_loss.generator(self.discriminator(enhanced)),
+            "adversarial": lambda: self.adversarial_term(style, enhanced),
             "content": lambda: content_loss(self.lightless_features(enhanced), self.lightless_features(dark)),
             "identity": lambda: identity_loss(self.generator(style), style),
         }

@@ -93,7 +93,7 @@ class NoiseToImage(AdversarialTask):
     ) -> dict[str, Tensor]:
         """The named terms of the generator's objective, unweighted."""
         terms = {
-            "adversarial": lambda: self.adversarial_loss.generator(self.discriminator(generated, labels)),
+            "adversarial": lambda: self.adversarial_term(images, generated, condition=labels),
             "style": lambda: self.style_term(generated, images),
             "total_variation": lambda: total_variation_loss(generated),
         }

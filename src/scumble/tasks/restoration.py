@@ -63,7 +63,7 @@ class Restoration(AdversarialTask):
         terms = {
             "reconstruction": lambda: reconstruction_loss(restored, image),
             "content": lambda: content_loss(self.features(restored), content_targets(self.features, image)),
-            "adversarial": lambda: self.adversarial_loss.generator(self.discriminator(restored)),
+            "adversarial": lambda: self.adversarial_term(image, restored),
         }
         return {name: terms[name]() for name in names}
 

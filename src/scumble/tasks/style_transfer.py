@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from scumble.losses.per_image import per_image
 from scumble.losses.perceptual import content_loss, style_loss
 from scumble.losses.reconstruction import cycle_loss, identity_loss, total_variation_loss
+from scumble.losses.temporal import next_frame, random_shift, temporal_loss
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS
 from scumble.tasks.adversarial import AdversarialTask
 from scumble.tasks.manual import Logs
@@ -24,7 +26,8 @@ class StyleTransfer(AdversarialTask):
     Terms: ``adversarial``; ``content`` and ``style``, by the ``perceptual_encoder``, where ``style_statistics`` says
     what of its features is the style (``moments``, ``gram`` or ``sliced_wasserstein``); ``total_variation``;
     ``cycle``, the stylized image in the style of the content is the content again; ``identity``, an image in its own
-    style stays as it is. With ``conditional`` D sees the style image as well.
+    style stays as it is; ``temporal``, the stylized image moves with the content. With ``conditional`` D sees the style
+    image as well.
 
     The content term compares the features of ``content_layers``; with ``normalized_content`` each channel without its
     mean and deviation, which are the style's, so that the two terms do not pull against each other. ``cycle`` is
@@ -36,7 +39,7 @@ class StyleTransfer(AdversarialTask):
     Raises: ValueError for a range without a generator that takes a strength, and for values out of bounds.
     """
 
-    terms = ("adversarial", "content", "style", "total_variation", "cycle", "identity")
+    terms = ("adversarial", "content", "style", "total_variation", "cycle", "identity", "temporal")
 
     def __init__(
         self,
@@ -95,18 +98,26 @@ class StyleTransfer(AdversarialTask):
 
         # Generator: the weighted sum of the terms.
         if self.is_generators_turn:
-            logs |= self.update_generator(lambda: self.generator_losses(content, style, stylized, weights), weights)
+            logs |= self.update_generator(
+                lambda: self.generator_losses(content, style, stylized, weights, strength), weights
+            )
 
         self.finish_step(logs, progress=weights)
 
     def generator_losses(
-        self, content: Tensor, style: Tensor, stylized: Tensor, weights: Mapping[str, float | Tensor]
+        self,
+        content: Tensor,
+        style: Tensor,
+        stylized: Tensor,
+        weights: Mapping[str, float | Tensor],
+        strength: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The named terms of the generator's objective, unweighted: means, or (B,) where the weights are."""
         features = self.features(stylized) if {"content", "style"} & weights.keys() else {}
         cycled = slice(math.ceil(self.cycle_share * len(content)))
+        down, right = random_shift() if "temporal" in weights else (0, 0)
         terms = {
-            "adversarial": lambda mean: mean(self.adversarial_loss.generator, self.judge(stylized, style)),
+            "adversarial": lambda mean: mean(self.adversarial_term, style, stylized, style),
             "content": lambda mean: mean(content_loss, self.content_of(features), self.content_targets(content)),
             "style": lambda mean: mean(
                 self.style_loss, features, style_targets(self.features, style, self.statistics_of)
@@ -114,6 +125,11 @@ class StyleTransfer(AdversarialTask):
             "total_variation": lambda mean: mean(total_variation_loss, stylized),
             "cycle": lambda mean: mean(cycle_loss, self.repaint(stylized[cycled], content[cycled]), content[cycled]),
             "identity": lambda mean: mean(identity_loss, self.repaint(content, content), content),
+            "temporal": lambda mean: mean(
+                partial(temporal_loss, down=down, right=right),
+                self.repaint(next_frame(content, down, right), style, strength),
+                stylized,
+            ),
         }
         return {name: terms[name](per_image if is_per_image(weights[name]) else apply) for name in weights}
 
