@@ -38,7 +38,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
 
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        overrides = ["run_dir=.", "name=overhead", "loss_weights.identity=0", f"steps={options.steps}"]
+        overrides = [
+            "run_dir=.",
+            "name=overhead",
+            "generator=residual_attention",
+            "loss_weights.identity=0",
+            f"steps={options.steps}",
+        ]
         config = OmegaConf.to_container(compose("train", overrides), resolve=True)
     assert isinstance(config, dict)
     data = instantiate(config["data"])

@@ -63,9 +63,9 @@ def test_split_before_prepare_says_what_to_do(tmp_path):
 
 def test_a_photograph_that_the_wheel_lacks_is_named():
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
-        sample._photograph("skimage/data/nowhere.png")
+        sample.photograph_path("skimage/data/nowhere.png")
     with pytest.raises(FileNotFoundError, match="no_such_package"):
-        sample._photograph("no_such_package/a.png")
+        sample.photograph_path("no_such_package/a.png")
 
 
 def test_paintings_are_sorted_disjoint_and_of_the_size(tmp_path):

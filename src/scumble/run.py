@@ -41,6 +41,7 @@ from scumble.data.module import EndlessData
 from scumble.files import atomic_write
 from scumble.init_from import start_from
 from scumble.ledger import STATUS_FILE, State, is_done, is_trained_elsewhere, other_job, record, state_of
+from scumble.loggers.csv_file import read_metrics
 from scumble.metrics.images import HasResults, ImageMetrics
 from scumble.resume import check_resumable
 from scumble.slurm import is_started_again
@@ -262,6 +263,7 @@ def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Checkpoint | No
 def tell_what_next(run_dir: Path, config: dict[str, Any], task: L.LightningModule) -> None:
     """Print where the run is and what to do with it."""
     folder = _short(run_dir)
+    _tell_progress(run_dir)
     grids = sorted((run_dir / "grids").glob("*.png"))
     print(f"\nThe run is in {folder}")
     if grids:
@@ -278,6 +280,17 @@ def tell_what_next(run_dir: Path, config: dict[str, Any], task: L.LightningModul
         print(f"  sweep:    scumble train -m {_experiment()}{sweep}")
     if any((run_dir / "wandb").glob("offline-run-*")):
         print(f"  upload:   wandb sync {folder}/wandb/offline-run-*")
+
+
+def _tell_progress(run_dir: Path) -> None:
+    """Print the distances before and after a run that started from trained weights, if its record has them."""
+    rows = read_metrics(run_dir)
+    before, after = rows.get(0, {}), rows[max(rows)] if rows else {}
+    names = [name for name in before if name.endswith("_distance") and name in after]
+    if len(rows) > 1 and names:
+        print("\nHeld-out pairs, before and after (less is better):")
+        for name in names:
+            print(f"  {name.removeprefix('val/').replace('_', ' '):<17} {before[name]:.3f} -> {after[name]:.3f}")
 
 
 def _sweep(loss_weights: dict[str, Any]) -> str | None:

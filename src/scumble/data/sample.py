@@ -181,7 +181,7 @@ def _existing(train: list[Path], validation: list[Path]) -> Split:
     return Split(sorted(train), sorted(validation), {})
 
 
-def _photograph(name: str) -> Path:
+def photograph_path(name: str) -> Path:
     """The path of a file in an installed package, ``package/folder/file``, without importing the package."""
     package = name.split("/")[0]
     spec = find_spec(package)
@@ -202,7 +202,7 @@ def _windows(lattices: tuple[tuple[float, int], ...]) -> list[tuple[float, float
 
 def _cut(name: str, window: tuple[float, float, float], target: Path) -> None:
     """Write one window of a photograph."""
-    photograph = read_image(_photograph(name))
+    photograph = read_image(photograph_path(name))
     height, width = photograph.shape[1:]
     top, left, share = window
     rows = slice(round(top * height), round((top + share) * height))
@@ -216,5 +216,5 @@ def _paint(manner: str, photograph: str | None, size: int, seed: int, target: Pa
     """Write one painting."""
     subject = None
     if photograph is not None:
-        subject = to_float(read_image(_photograph(photograph))).permute(1, 2, 0).numpy()
+        subject = to_float(read_image(photograph_path(photograph))).permute(1, 2, 0).numpy()
     write_image(torch.from_numpy(paint(manner, subject, size, seed)).permute(2, 0, 1), target)

@@ -108,13 +108,15 @@ class Painter(nn.Module):
             load_state(self, load_weights(path, "generator.weights"), path)
 
     def forward(self, content: Tensor, style: Tensor, strength: float | Tensor | None = None) -> Tensor:
-        check_image_sides(self.minimum_side, content, style)
-        summary = self.summarise_style(style)
+        return self.stylize(content, self.summarise_style(style), strength)
+
+    def stylize(self, content: Tensor, style: StyleSummary, strength: float | Tensor | None = None) -> Tensor:
+        """:meth:`prepare` and :meth:`paint`; a content that need not be reduced is encoded once for both."""
+        check_image_sides(self.minimum_side, content)
         features = self.encode(content)
         reduced = reduce_to(content, self.summary_side)
         seen = features if reduced is content else self.encode(reduced)
-        prepared = self._prepare(self._summary(reduced, seen), summary, strength)
-        return self._decode(content, features, prepared)
+        return self._decode(content, features, self._prepare(self._summary(reduced, seen), style, strength))
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Features at a half, a quarter and an eighth of the sides, rounded up.
