@@ -5,12 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of every command that writes pictures with a trained model."""
+def add_model_flags(parser: argparse.ArgumentParser, model: str | None = None, output: str | None = None) -> None:
+    """The flags of every command that writes pictures with a trained model; a flag without a default is required."""
+    shipped = f"; default: {model}, the painter that comes with scumble" if model == "shipped" else ""
     parser.add_argument(
-        "--model", required=True, metavar="RUN", help="a run folder, a checkpoint file, or the config of a generator"
+        "--model",
+        required=model is None,
+        default=model,
+        metavar="RUN",
+        help=f"a run folder, a checkpoint file, or the config of a generator{shipped}",
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="where the pictures go")
+    default = f" (default: {output})" if output else ""
+    parser.add_argument(
+        "--output", required=output is None, default=output, metavar="DIR", help=f"where the pictures go{default}"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace pictures that are there already")
     add_loading_flags(parser)
 
