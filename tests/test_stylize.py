@@ -123,6 +123,50 @@ def test_pictures_are_counted_and_not_photographs(shipped: Painter, tmp_path: Pa
     assert result.stderr.count("not stylized") == 1
 
 
+def test_strength_is_an_input_of_the_generator(shipped: Painter, tmp_path: Path, painting: Path) -> None:
+    content = to_float(read_image(PHOTOGRAPHS[0], 64))[None]
+    style = to_float(read_image(painting, 256))[None]
+    found = {}
+    for strength in (0.0, 0.3, 1.0, None):
+        stylize(PHOTOGRAPHS[:1], [painting], output=tmp_path / str(strength), strength=strength, size=64)
+        found[strength] = to_float(read_image(tmp_path / str(strength) / "astronaut.png"))
+        with torch.inference_mode():
+            assert torch.allclose(found[strength], shipped(content, style, strength)[0], atol=0.51 / 255)
+    assert (found[0.0] - found[1.0]).abs().max() > 5 / 255
+    assert (found[0.3] - found[1.0]).abs().max() > 3 / 255
+    stylize(PHOTOGRAPHS[:1], [painting], output=tmp_path / "same", strength=Painter.default_strength, size=64)
+    assert torch.equal(found[None], to_float(read_image(tmp_path / "same" / "astronaut.png")))
+
+
+def test_a_generator_of_another_kind_gets_the_strength_as_well(tmp_path: Path, painting: Path) -> None:
+    (tmp_path / "fade.yaml").write_text("_target_: test_stylize.Fade\n")
+    content = to_float(read_image(PHOTOGRAPHS[0], 64))
+    for strength, share in ((0.0, 1.0), (None, 0.75), (1.0, 0.0)):
+        target = tmp_path / str(strength)
+        model = tmp_path / "fade.yaml"
+        stylize(PHOTOGRAPHS[:1], [painting], model, target, strength=strength, size=64, trust=["test_stylize"])
+        assert torch.allclose(to_float(read_image(target / "astronaut.png")), content * share, atol=0.51 / 255)
+
+
+class Fade(torch.nn.Module):
+    """The photograph, the darker the stronger."""
+
+    default_strength = 0.25
+
+    def forward(self, content: torch.Tensor, style: torch.Tensor, strength: float) -> torch.Tensor:
+        return content * (1 - strength)
+
+
+def test_alpha_zero_of_the_shipped_painter_is_the_photograph(shipped: Painter, tmp_path: Path, painting: Path) -> None:
+    stylize(PHOTOGRAPHS[:1], [painting], output=tmp_path / "out", strength=1, alpha=0, size=64)
+    assert torch.equal(read_image(tmp_path / "out" / "astronaut.png"), read_image(PHOTOGRAPHS[0], 64))
+
+
+def test_the_help_says_the_default_strength(tmp_path: Path) -> None:
+    text = " ".join(scumble_here("stylize", "--help", cwd=tmp_path).stdout.split())
+    assert f"the model's own, {Painter.default_strength:g} for the shipped painter" in text
+
+
 def test_alpha_blends_with_the_photograph(run: Path, tmp_path: Path, painting: Path) -> None:
     photo = tmp_path / "photo.png"
     write_image(torch.rand(3, 32, 32), photo)
@@ -170,6 +214,12 @@ def test_a_broken_photograph_does_not_stop_the_others(run: Path, tmp_path: Path,
     ("change", "message"),
     [
         ({"--alpha": "1.5"}, "--alpha must be in [0, 1], got 1.5"),
+        ({"--strength": "-0.1"}, "--strength must be in [0, 1], got -0.1"),
+        ({"--strength": "nan"}, "--strength must be in [0, 1], got nan"),
+        (
+            {"--strength": "0.5"},
+            "--strength: the generator is ResidualAttention, which takes none; use --alpha, the blend with the photo",
+        ),
         ({"--size": "0"}, "--size must be at least 1, got 0"),
         ({"--style-size": "-3"}, "--style-size must be at least 1, got -3"),
         ({"--model": "nowhere"}, "no checkpoint nowhere"),

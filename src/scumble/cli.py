@@ -36,7 +36,7 @@ def protocol(arguments: Sequence[str]) -> None:
 
 
 def stylize(arguments: Sequence[str]) -> None:
-    """repaint photographs in the style of paintings (--style PAINTING, --model RUN)"""
+    """repaint photographs in the style of paintings (--style PAINTING, --strength, --model RUN)"""
     from scumble.stylize import main
 
     main(arguments)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scumble.flags import add_model_flags, check_targets
+from scumble.flags import add_model_flags, check_share, check_targets, choose_strength
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> None:
             options.style,
             options.model,
             options.output,
+            strength=options.strength,
             alpha=options.alpha,
             size=options.size,
             style_size=options.style_size,
@@ -46,6 +47,7 @@ def stylize(
     model: str | Path = "shipped",
     output: str | Path = "stylized",
     *,
+    strength: float | None = None,
     alpha: float = 1.0,
     size: int | None = None,
     style_size: int | None = 256,
@@ -57,8 +59,9 @@ def stylize(
 
     ``photos`` and ``styles`` are files or folders. With one style the picture of ``a/b.jpg`` below a given folder
     ``a`` is ``output/b.jpg``; with several it is ``output/b_STYLE.jpg``. ``model`` is anything that
-    :func:`scumble.checkpoint.load_generator` takes. ``alpha`` in [0, 1] blends the stylized image with the photograph:
-    0 is the photograph. ``size`` and ``style_size`` reduce the shorter side before, None keeps it.
+    :func:`scumble.checkpoint.load_generator` takes. ``strength`` in [0, 1] is an input of generators that take one;
+    None is their default. ``alpha`` in [0, 1] blends the stylized image with the photograph: 0 is the photograph.
+    ``size`` and ``style_size`` reduce the shorter side before, None keeps it.
 
     Returns the photographs that could not be repainted, or not in every style, with the reasons; the others are done
     all the same.
@@ -71,17 +74,18 @@ def stylize(
     from scumble.data.folders import find_images
     from scumble.images import read_image, to_float, write_image
 
-    _check_flags(alpha, size, style_size)
+    _check_flags(strength, alpha, size, style_size)
     style_files = find_images(styles, "--style")
     jobs = _jobs(photos, style_files, Path(output))
     targets = [target for _, pictures in jobs for target in pictures.values()]
     check_targets(targets, overwrite)
     generator = load_generator(model, trust).to(device)
+    strength = choose_strength(generator, strength, "use --alpha, the blend with the photograph")
     failed: dict[Path, str] = {}
     written = 0
     with torch.inference_mode():
         repaint = {
-            style: _repaint(generator, style, to_float(read_image(style, style_size))[None].to(device))
+            style: _repaint(generator, style, to_float(read_image(style, style_size))[None].to(device), strength)
             for style in style_files
         }
         for photo, pictures in track(jobs, "Stylizing", disable=len(targets) == 1 or not sys.stderr.isatty()):
@@ -100,20 +104,22 @@ def stylize(
     return failed
 
 
-def _repaint(generator: Any, path: Path, style: "Tensor") -> "Repaint":
+def _repaint(generator: Any, path: Path, style: "Tensor", strength: float | None) -> "Repaint":
     """The function that repaints a photograph in one style; everything that depends on the style alone is done once."""
     if not hasattr(generator, "summarise_style"):
-        return lambda content: generator(content, style)
+        inputs = (style,) if strength is None else (style, strength)
+        return lambda content: generator(content, *inputs)
     try:
         summary = generator.summarise_style(style)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return lambda content: generator.paint(content, generator.prepare(content, summary))
+    return lambda content: generator.paint(content, generator.prepare(content, summary, strength))
 
 
-def _check_flags(alpha: float, size: int | None, style_size: int | None) -> None:
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"--alpha must be in [0, 1], got {alpha}")
+def _check_flags(strength: float | None, alpha: float, size: int | None, style_size: int | None) -> None:
+    if strength is not None:
+        check_share("--strength", strength)
+    check_share("--alpha", alpha)
     for flag, side in (("--size", size), ("--style-size", style_size)):
         if side is not None and side < 1:
             raise ValueError(f"{flag} must be at least 1, got {side}")
@@ -141,10 +147,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photographs, or folders of them")
     parser.add_argument("--style", nargs="+", required=True, metavar="PAINTING", help="paintings, or folders of them")
     parser.add_argument(
+        "--strength",
+        type=float,
+        metavar="S",
+        help="how strongly the model paints, from 0, near the photograph, to 1, near the painting; for models that "
+        "take a strength (default: the model's own, 0.5 for the shipped painter)",
+    )
+    parser.add_argument(
         "--alpha",
         type=float,
         default=1.0,
-        help="blend the stylized image with the photograph: from 0, the photograph, to 1 (default)",
+        metavar="A",
+        help="blend the stylized image with the photograph, from 0, the photograph, to 1 (default); for every model",
     )
     parser.add_argument(
         "--size", type=int, default=None, help="reduce photographs to this shorter side (default: keep)"
