@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from scumble.cli import main
 from scumble.images import write_image
+from scumble.networks.painter import Painter
 
 # Ranks are forked from a process that has imported everything, once for all tests.
 FORKS = multiprocessing.get_context("forkserver")
@@ -49,6 +51,18 @@ def make_images(folder: Path, count: int, seed: int = 0, side: int = 48) -> Path
         picture = torch.nn.functional.interpolate(coarse, (side, side + 8), mode="bicubic").clamp(0, 1)[0]
         write_image(picture, folder / f"{index:03d}.png")
     return folder
+
+
+def write_painter(path: Path) -> Path:
+    """Weights of a painter that has not learned anything, random enough that style and strength show."""
+    painter = Painter()
+    with torch.no_grad():
+        for name, parameter in painter.named_parameters():
+            if name.endswith("affine.weight") or name.startswith("to_paint.weight"):
+                parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(painter.state_dict(), path)
+    return path
 
 
 def scumble(*arguments: str, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:

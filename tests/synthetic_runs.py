@@ -63,6 +63,18 @@ def write_run(
     return folder
 
 
+def write_strengths(
+    run: Path, strengths: Sequence[float], scale: float = 1.0, step: int = 20, default: float = 0.5
+) -> None:
+    """Scores as `scumble evaluate --protocol FILE --model RUN --strength ...` writes them."""
+    for strength in strengths:
+        values = {"content_distance": scale * (1 + strength), "style_distance": scale * (4 - 2 * strength)}
+        summary = {name: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 9} for name, mean in values.items()}
+        content = {"protocol": "abcdef0123", "model": f"run@{strength:.2f}", "pairs": [{}], "summary": summary,
+                   "details": {"step": step, "default_strength": default}, "strength": strength}  # fmt: skip
+        (run / f"scores-abcdef01@{strength:.2f}.json").write_text(json.dumps(content))
+
+
 def distances(style: float, seed: int, step: int) -> tuple[float, float, float]:
     """Content and style distance, and the signal-to-noise ratio, of a synthetic run at a step."""
     noise = np.random.default_rng([seed, step]).normal(0, 0.02, 2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from runs import write_painter
 from torch import nn
 
 from scumble.checkpoint import (
@@ -24,6 +25,7 @@ from scumble.checkpoint import (
 )
 from scumble.config import UntrustedConfigError
 from scumble.files import atomic_write
+from scumble.networks.painter import Painter
 
 # Files that are there whole or not at all
 
@@ -341,6 +343,20 @@ def test_the_generator_needs_no_other_network(saved: tuple[Path, nn.Module], tmp
     assert load_generator(path) is not None
     with pytest.raises(Exception, match=r"no weight file .*another machine"):
         load_task(path)
+
+
+def test_the_shipped_painter_needs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    weights = write_painter(tmp_path / "painter.safetensors")
+    monkeypatch.setattr("scumble.networks.painter.PAINTER_WEIGHTS", weights)
+    found = load_generator("shipped")
+    images = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)
+    assert torch.equal(found(*images), Painter(weights=str(weights))(*images))
+    assert not found.training
+    assert not any(parameter.requires_grad for parameter in found.parameters())
+    with pytest.raises(CheckpointError, match="no checkpoint shipped"):
+        load_generator(Path("shipped"))  # a path is a run folder or a file
+    with pytest.raises(CheckpointError, match="no checkpoint shipped"):
+        load_task("shipped")
 
 
 def test_a_task_without_a_generator_says_so(tmp_path: Path):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from runs import TINY, make_images, scumble_here
 from scipy import stats
-from synthetic_runs import METRICS, distances, photographs, write_run, write_sweep
+from synthetic_runs import METRICS, distances, photographs, write_run, write_strengths, write_sweep
 
 import scumble
 from scumble.comparison.cells import GridError, contact_sheet, encode, read_grid
@@ -266,6 +266,80 @@ def test_scores_of_different_protocols_have_columns_of_their_own(tmp_path: Path)
     assert configurations["scores-aaaa/content_distance_low"].tolist()[:2] == [0.8, 1.8]
     output = scumble_here("compare", "sweep", cwd=tmp_path).stdout
     assert "scores of 3 protocols stand in columns of their own (scores-aaaa, scores-bbbb, scores-cccccccc)" in output
+
+
+STRENGTHS = [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_strengths_of_a_run_are_a_curve(tmp_path: Path) -> None:
+    write_strengths(write_run(tmp_path / "run", {}), STRENGTHS)
+    run = load_run(tmp_path / "run")
+    assert run.missing == []
+    assert list(run.strengths) == STRENGTHS
+    assert [found["scores-abcdef01/style_distance"].mean for found in run.strengths.values()] == [4, 3.5, 3, 2.5, 2]
+    assert run.results["scores-abcdef01/style_distance"] == Measured(3.0, 2.9, 3.1)  # at the default strength
+    table = tabulate([run])
+    assert table.objectives == ("scores-abcdef01/content_distance", "scores-abcdef01/style_distance")
+    (configuration,) = table.configurations
+    assert list(configuration.strengths) == STRENGTHS
+    assert configuration.strengths[1.0]["scores-abcdef01/content_distance"] == (2, 1, None, 1.9, 2.1)
+
+
+def test_scores_without_the_default_strength_are_a_curve_and_no_entry(tmp_path: Path) -> None:
+    write_strengths(write_run(tmp_path / "run", {}), [0.0, 1.0])
+    run = load_run(tmp_path / "run")
+    assert "scores-abcdef01/style_distance" not in run.results
+    table = tabulate([run])
+    assert table.objectives == ("scores-abcdef01/content_distance", "scores-abcdef01/style_distance")
+    assert math.isnan(load_sweep(tmp_path).to_dataframe()["scores-abcdef01/style_distance"][0])
+    assert "scores-abcdef01/style_distance" in table.to_markdown()
+
+
+def test_a_point_of_a_curve_is_the_mean_of_the_seeds(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "sweep", styles=[1], seeds=[0, 1])
+    for scale, run in zip((1.0, 3.0), sorted(sweep.iterdir()), strict=True):
+        write_strengths(run, STRENGTHS, scale)
+    (configuration,) = load_sweep(sweep).table().configurations
+    found = configuration.strengths[0.25]["scores-abcdef01/style_distance"]
+    assert (found.mean, found.seeds) == (7, 2)
+    assert found.deviation == pytest.approx(np.std([3.5, 10.5], ddof=1))
+
+
+def test_a_curve_is_of_one_checkpoint(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {})
+    write_strengths(run, STRENGTHS, step=10)
+    write_strengths(run, [0.0, 1.0], step=20)
+    found = load_run(run)
+    assert list(found.strengths) == [0.0, 1.0]
+    assert found.missing == [
+        f"scores-abcdef01@{strength}.json is of an older checkpoint than other scores of its protocol: measure it again"
+        for strength in ("0.25", "0.50", "0.75")
+    ]
+
+
+def test_the_validation_stays_the_objective_unless_every_run_has_a_curve(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "sweep", styles=[1, 2], seeds=[0])
+    first, second = sorted(sweep.iterdir())
+    write_strengths(first, STRENGTHS)
+    assert load_sweep(sweep).table().objectives == ("val/content_distance", "val/style_distance")
+    write_strengths(second, [0.5])  # a point is not a curve
+    assert load_sweep(sweep).table().objectives == ("val/content_distance", "val/style_distance")
+    write_strengths(second, [0.0, 1.0])
+    assert load_sweep(sweep).table().objectives[1] == "scores-abcdef01/style_distance"
+
+
+def test_the_page_holds_the_strengths(tmp_path: Path) -> None:
+    write_strengths(write_run(tmp_path / "run", {}), STRENGTHS)
+    scumble_here("compare", "run", cwd=tmp_path)
+    text = (tmp_path / "report" / "index.html").read_text()
+    report = json.loads(text.partition('<script type="application/json" id="content">')[2].partition("</script>")[0])
+    names = [metric["name"] for metric in report["metrics"]]
+    strengths = report["configurations"][0]["strengths"]
+    assert [one["strength"] for one in strengths] == STRENGTHS
+    content, style = (names.index(name) for name in report["objectives"])
+    assert [one["metrics"][content][0] for one in strengths] == [1, 1.25, 1.5, 1.75, 2]
+    assert [one["metrics"][style][0] for one in strengths] == [4, 3.5, 3, 2.5, 2]
+    assert strengths[0]["metrics"][names.index("val/psnr")] is None
 
 
 def test_evaluations_on_other_images_have_columns_of_their_own(tmp_path: Path) -> None:

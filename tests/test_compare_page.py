@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
-from synthetic_runs import write_run, write_sweep
+from synthetic_runs import write_run, write_strengths, write_sweep
 
 from scumble.comparison.commands import compare
 from scumble.comparison.runs import load_sweep
@@ -249,6 +249,23 @@ def test_the_front_is_the_one_that_python_finds_and_shows_pictures(report: Path,
     assert section.locator(".xtitle").text_content() == "val/psnr (higher is better)"
     expected = page.evaluate("report.configurations.map(c => Boolean(c.metrics[2]))")
     assert sum(page.evaluate("plots.front")) <= sum(expected)
+
+
+def test_a_line_joins_the_strengths_of_a_configuration(tmp_path: Path, open_page: Opener) -> None:
+    for style in (1, 2):
+        run = write_run(tmp_path / "sweep" / str(style), {"loss_weights.style": style})
+        write_strengths(run, [0.0, 0.25, 0.5, 0.75, 1.0], scale=style)
+    compare([tmp_path / "sweep"], tmp_path / "report", 10**7)
+    page = open_page(tmp_path / "report")
+    section = see(page, "front")
+    assert section.locator(".xtitle").text_content() == "scores-abcdef01/content_distance (lower is better)"
+    assert "A line joins the strengths of each of 2 configurations." in section.inner_text()
+    assert section.locator(".scatterlayer .textpoint").all_text_contents() == ["0", "0.25", "0.5", "0.75", "1"]
+    drawn = page.evaluate("document.getElementById('front-plot').data.map(t => [t.mode, t.x])")
+    assert ["lines+markers", [1, 1.25, 1.5, 1.75, 2, None]] in drawn
+    section.get_by_label("Across").select_option(label="val/content_distance")
+    assert "2 configurations measured at several strengths under a protocol" in section.inner_text()
+    assert section.locator(".scatterlayer .textpoint").count() == 0
 
 
 def test_what_is_chosen_has_its_colour_everywhere(report: Path, open_page: Opener) -> None:

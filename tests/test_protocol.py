@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from runs import make_images, scumble_here
+from runs import make_images, scumble_here, write_painter
 from safetensors.torch import load_file, save_file
 from scipy.stats import f, ttest_1samp
 
-from scumble.images import read_image, to_float, write_image
+from scumble.images import read_image, to_float, to_uint8, write_image
 from scumble.networks.feature_fusion import adain_decoder
+from scumble.networks.painter import Painter
 from scumble.protocol.cost import inference_cost
 from scumble.protocol.creation import make_protocol
 from scumble.protocol.definition import FrozenNetwork, Protocol, ProtocolError, choose_pairs, read_protocol
@@ -559,6 +560,64 @@ def test_pictures_of_stylize_have_the_scores_of_the_model(
     assert first.pairs == second.pairs
 
 
+def test_one_painter_at_several_strengths_is_as_many_systems(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SCUMBLE_CACHE", str(tmp_path / "cache"))
+    weights = write_painter(tmp_path / "weights" / "painter.safetensors")
+    monkeypatch.setattr("scumble.networks.painter.PAINTER_WEIGHTS", weights)
+    metrics = ["content_distance", "style_distance"]
+    made = make_protocol([images / "content"], [images / "style"], "2x2", SIZE, metrics=metrics)
+    made.write(tmp_path / "p.json")
+    ways = ["evaluate", "--protocol", "p.json", "--model", "shipped"]
+    result = scumble_here(*ways, "--strength", "0", "0.25", "1", cwd=tmp_path)
+    assert "| metric | shipped@0.00 | shipped@0.25 | shipped@1.00 |" in result.stdout
+    scumble_here(*ways, cwd=tmp_path)
+
+    file = f"scores-{made.id[:8]}.json"
+    names = ["shipped", "shipped@0.00", "shipped@0.25", "shipped@1.00"]
+    scores = [read_scores(tmp_path / f"{name}.{file}") for name in names]
+    assert [each.model for each in scores] == names
+    assert [each.strength for each in scores] == [Painter.default_strength, 0, 0.25, 1]
+    assert all(each.details["default_strength"] == Painter.default_strength for each in scores)
+    assert len({json.dumps(each.pairs) for each in scores}) == 4
+
+    references, generator = references_of(made), Painter(weights=str(weights)).eval()
+    direct = measure(
+        lambda pairs, content, style: to_float(to_uint8(generator(content, style, 0.25))),
+        references,
+        batches_of(made, 4),
+    )
+    assert scores[2].values("style_distance").tolist() == direct.values["style_distance"]
+
+    compared = scumble_here("protocol", "compare", ".", cwd=tmp_path).stdout
+    assert "| metric | shipped | shipped@0.00 | shipped@0.25 | shipped@1.00 |" in compared
+    assert "| style_distance | shipped@1.00 - shipped |" in compared
+
+
+def test_the_scores_of_a_run_at_a_strength_are_in_its_folder(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SCUMBLE_CACHE", str(tmp_path / "cache"))
+    state = load_file(write_painter(tmp_path / "painter.safetensors"))
+    task = {"generator": {"_target_": "scumble.networks.painter.Painter"}, "_target_": "scumble.tasks.x.Y"}
+    content = {
+        "scumble": {"config": {"task": task}},
+        "state_dict": {f"generator.{name}": tensor for name, tensor in state.items()},
+        "global_step": 7,
+    }
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    torch.save(content, tmp_path / "run" / "checkpoints" / "step=00000007.ckpt")
+    made = make_protocol([images / "content"], [images / "style"], "1x1", SIZE, metrics=["ssim"])
+    made.write(tmp_path / "p.json")
+    ways = ["evaluate", "--protocol", "p.json", "--model", "run", "--strength", "0.125"]
+    scumble_here(*ways, cwd=tmp_path)
+    scores = read_scores(tmp_path / "run" / f"scores-{made.id[:8]}@0.125.json")
+    assert (scores.model, scores.strength, scores.details["step"]) == ("run@0.125", 0.125, 7)
+    scumble_here(*ways, "--output", "out", cwd=tmp_path)
+    assert (tmp_path / "out" / f"run@0.125.scores-{made.id[:8]}.json").is_file()
+
+
 @pytest.mark.slow
 def test_the_published_adain_and_gatys_stand_in_one_table(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -631,6 +690,19 @@ def test_processes_share_the_pairs_and_find_the_same(
             "asks for beauty, which this scumble does not measure",
         ),
         (["evaluate", "--protocol", "p.json"], "nothing to measure: give --model RUN or --images DIR"),
+        (
+            ["evaluate", "--protocol", "p.json", "--images", "x", "--strength", "1"],
+            "--strength is an input of models, and none is given; give --model RUN",
+        ),
+        (
+            ["evaluate", "--protocol", "p.json", "--model", "x", "--strength", "0", "1.1"],
+            "--strength must be in [0, 1], got 1.1",
+        ),
+        (
+            ["evaluate", "--protocol", "p.json", "--model", "copy.yaml", "--strength", "0"],
+            "--strength: the generator is Identity, which takes none; measure copy.yaml without --strength",
+        ),
+        (["evaluate", "--protocol", "p.json", "--model", "x", "--strength", "1", "1"], "are called x@1.00"),
         (["evaluate", "--protocol", "p.json", "--model", "nowhere"], "no checkpoint nowhere"),
         (["evaluate", "--protocol", "p.json", "--model", "bad.yaml"], "os.mkdir is not a class of a trusted package"),
         (["evaluate", "--protocol", "p.json", "--model", "empty.yaml"], "it must have a key _target_"),
@@ -645,6 +717,7 @@ def test_what_is_wrong_is_said_in_one_line(protocol: Protocol, tmp_path: Path, a
     replace(protocol, metrics=("ssim", "beauty")).write(tmp_path / "new.json")
     (tmp_path / "bad.yaml").write_text("_target_: os.mkdir\npath: executed\n")
     (tmp_path / "empty.yaml").write_text("just: words\n")
+    (tmp_path / "copy.yaml").write_text("_target_: torch.nn.Identity\n")
     (tmp_path / "lost.yaml").write_text(
         "_target_: scumble.networks.feature_fusion.AdaIN\n"
         "encoder: {_target_: scumble.networks.perceptual_encoders.DistilledEncoder}\n"

@@ -21,8 +21,11 @@ from torch import nn
 
 from scumble.config import instantiate_untrusted
 from scumble.files import atomic_write
+from scumble.networks.painter import Painter
 
 FOLDER = "checkpoints"
+# What stands for a model where the painter that ships with scumble is meant; ./shipped is a run folder of that name.
+SHIPPED = "shipped"
 KEY = "scumble"
 _NAME = re.compile(r"step=(\d+)\.ckpt")
 
@@ -153,9 +156,12 @@ def load_generator(model: str | Path | Checkpoint, trust: Sequence[str] = ()) ->
     """The generator of a style-transfer run or checkpoint, averaged over training if the run keeps an average.
 
     The rest of the task (discriminator, perceptual encoder) is not made, so its files are not needed. A YAML file is a
-    generator without a run: its config, as in ``conf/generator``, which names its weight files.
+    generator without a run: its config, as in ``conf/generator``, which names its weight files. ``"shipped"`` is the
+    painter that comes with scumble.
     Raises: as :func:`load_task`.
     """
+    if model == SHIPPED:
+        return Painter(weights="shipped").eval().requires_grad_(False)
     if not isinstance(model, Checkpoint) and Path(model).suffix in (".yaml", ".yml"):
         return _generator_of_config(Path(model), trust)
     checkpoint = find_checkpoint(model)

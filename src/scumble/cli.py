@@ -36,7 +36,7 @@ def protocol(arguments: Sequence[str]) -> None:
 
 
 def stylize(arguments: Sequence[str]) -> None:
-    """repaint photographs with a trained model (--style, --model, --output)"""
+    """repaint photographs in the style of paintings (--style PAINTING, --strength, --model RUN)"""
     from scumble.stylize import main
 
     main(arguments)

@@ -38,6 +38,10 @@ def write_page(sweep: Sweep, table: Table, sheet: ContactSheet, title: str, path
                 "runs": configuration.runs,
                 "counted": configuration.counted,
                 "metrics": [_estimate(configuration.metrics.get(name)) for name in table.metrics],
+                "strengths": [
+                    {"strength": strength, "metrics": [_estimate(found.get(name)) for name in table.metrics]}
+                    for strength, found in configuration.strengths.items()
+                ],
             }
             for configuration in table.configurations
         ],

@@ -38,10 +38,16 @@ class Measured(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What a run was measured to be. Only numbers of the same ``source`` can be compared."""
+    """What a run was measured to be. Only numbers of the same ``source`` can be compared.
+
+    ``strength`` is the one that its generator painted with, None if it takes none.
+    """
 
     source: str
     metrics: dict[str, Measured]
+    strength: float | None = None
+    default_strength: float | None = None
+    step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,26 @@ class Run:
 
     @cached_property
     def results(self) -> dict[str, Measured]:
-        """``val/NAME`` of the last validation, NaN if it was no number, and ``SOURCE/NAME`` of all scores."""
+        """``val/NAME`` of the last validation, NaN if it was no number, and ``SOURCE/NAME`` of all scores.
+
+        Of a generator that takes a strength, those at its default strength.
+        """
         last = self.validations.tail(1)
         found = {name: Measured(float(last[name].iloc[0])) for name in last.columns if len(last)}
         for scores in self.scores:
-            found |= {f"{scores.source}/{name}": measured for name, measured in scores.metrics.items()}
+            if scores.strength == scores.default_strength:
+                found |= {f"{scores.source}/{name}": measured for name, measured in scores.metrics.items()}
         return found
+
+    @cached_property
+    def strengths(self) -> dict[float, dict[str, Measured]]:
+        """``SOURCE/NAME`` of the scores at each strength, in the order of the strengths."""
+        found: dict[float, dict[str, Measured]] = {}
+        for scores in self.scores:
+            if scores.strength is not None:
+                at_strength = found.setdefault(scores.strength, {})
+                at_strength |= {f"{scores.source}/{name}": measured for name, measured in scores.metrics.items()}
+        return dict(sorted(found.items()))
 
 
 @dataclass(frozen=True)
@@ -251,22 +271,37 @@ def _read_metrics(path: Path, missing: list[str]) -> pd.DataFrame:
 
 def _read_scores(path: Path, missing: list[str]) -> list[Scores]:
     """What ``scumble evaluate`` has written, without a protocol and with one."""
-    found = []
+    found = {}
     for file in sorted([*path.glob("evaluation.json"), *path.glob("scores-*.json")]):
         try:
             content = json.loads(file.read_text())
-            found.append(_of_evaluation(content) if file.name == "evaluation.json" else _of_protocol(content))
+            found[file.name] = _of_evaluation(content) if file.name == "evaluation.json" else _of_protocol(content)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             missing.append(f"{file.name} cannot be read ({error or type(error).__name__})")
-    return found
+    return _of_one_checkpoint(found, missing)
+
+
+def _of_one_checkpoint(found: Mapping[str, Scores], missing: list[str]) -> list[Scores]:
+    """The scores of the newest checkpoint under each protocol: the strengths of a curve must be of one model."""
+    steps = {name: -1 if scores.step is None else scores.step for name, scores in found.items()}
+    newest: dict[str, int] = {}
+    for name, scores in found.items():
+        newest[scores.source] = max(steps[name], newest.get(scores.source, -1))
+    for name, scores in found.items():
+        if steps[name] < newest[scores.source]:
+            missing.append(f"{name} is of an older checkpoint than other scores of its protocol: measure it again")
+    return [scores for name, scores in found.items() if steps[name] == newest[scores.source]]
 
 
 def _of_protocol(content: Mapping[str, Any]) -> Scores:
     metrics = {}
     for name, of in content["summary"].items():
         mean = math.nan if of["mean"] is None else float(of["mean"])
-        metrics[str(name)] = Measured(mean, _bound(of.get("low")), _bound(of.get("high")))
-    return Scores(f"scores-{content['protocol'][:8]}", metrics)
+        metrics[str(name)] = Measured(mean, _number(of.get("low")), _number(of.get("high")))
+    details = content.get("details", {})
+    step = None if details.get("step") is None else int(details["step"])
+    strength, default = _number(content.get("strength")), _number(details.get("default_strength"))
+    return Scores(f"scores-{content['protocol'][:8]}", metrics, strength, default, step)
 
 
 def _of_evaluation(content: Mapping[str, Any]) -> Scores:
@@ -276,7 +311,7 @@ def _of_evaluation(content: Mapping[str, Any]) -> Scores:
     return Scores(f"evaluation-{config_hash(conditions)[:8]}", metrics)
 
 
-def _bound(value: Any) -> float | None:
+def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 

@@ -35,12 +35,16 @@ class Estimate(NamedTuple):
 
 
 class Configuration(NamedTuple):
-    """Runs that differ in their seed alone, by their place in the table; ``counted`` are those of the estimates."""
+    """Runs that differ in their seed alone, by their place in the table; ``counted`` are those of the estimates.
+
+    ``strengths`` has the metrics that are known at each strength of a generator that takes one.
+    """
 
     settings: dict[str, Any]
     runs: list[int]
     counted: list[int]
     metrics: dict[str, Estimate]
+    strengths: dict[float, dict[str, Estimate]]
 
 
 @dataclass(frozen=True)
@@ -124,13 +128,13 @@ def tabulate(runs: Sequence[Run]) -> Table:
     """The table of runs, configurations in the order in which they come."""
     keys = changed_keys(runs)
     settings = [{key: _value(run, key) for key in keys} for run in runs]
-    metrics = _in_order({name: None for run in runs for name in run.results})
+    metrics = _in_order({name: None for run in runs for found in _all_results(run) for name in found})
     grouped: dict[tuple[Hashable, ...], list[int]] = {}
     for index, of_run in enumerate(settings):
         group = tuple(_comparable(of_run[key]) for key in keys if key != SEED)
         grouped.setdefault(group, []).append(index)
     configurations = [_configuration(indices, runs, settings) for indices in grouped.values()]
-    return Table(list(runs), keys, metrics, settings, configurations, _objectives(metrics))
+    return Table(list(runs), keys, metrics, settings, configurations, _objectives(metrics, runs))
 
 
 def changed_keys(runs: Sequence[Run]) -> list[str]:
@@ -195,11 +199,35 @@ def _in_order(metrics: Mapping[str, None]) -> list[str]:
     return sorted(metrics, key=lambda name: (name not in (CONTENT, STYLE), name.startswith("val/"), name))
 
 
-def _objectives(metrics: Sequence[str]) -> tuple[str, str]:
-    """The distances from content and style, or the first two metrics that there are."""
-    first = [name for name in (CONTENT, STYLE) if name in metrics]
+def _all_results(run: Run) -> list[dict[str, Measured]]:
+    """The results of a run, and those at each strength of its generator."""
+    return [run.results, *run.strengths.values()]
+
+
+def _objectives(metrics: Sequence[str], runs: Sequence[Run]) -> tuple[str, str]:
+    """The distances from content and style that show the curves of strengths, if all runs with results have them.
+
+    Else those of the validation, or the first two metrics that there are.
+    """
+    first = [*_curved(metrics, runs), *(name for name in (CONTENT, STYLE) if name in metrics)]
     found = [*first, *(name for name in metrics if name not in first), CONTENT, STYLE]
     return found[0], found[1]
+
+
+def _curved(metrics: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """The distances from content and style that every run with results has at several strengths under one protocol."""
+    measured = [run for run in runs if any(_all_results(run))]
+
+    def is_curve(run: Run, name: str) -> bool:
+        return sum(name in found for found in run.strengths.values()) > 1
+
+    curved = [name for name in metrics if measured and all(is_curve(run, name) for run in measured)]
+    for style in (name for name in curved if name.endswith("/style_distance")):
+        source = style.rpartition("/")[0]
+        for content in (f"{source}/content_distance", f"{source}/lpips"):
+            if content in curved:
+                return [content, style]
+    return []
 
 
 def _configuration(indices: Sequence[int], runs: Sequence[Run], settings: Sequence[Mapping[str, Any]]) -> Configuration:
@@ -207,13 +235,19 @@ def _configuration(indices: Sequence[int], runs: Sequence[Run], settings: Sequen
     furthest = max(runs[index].last_step for index in indices)
     by_seed = {_comparable(_value(runs[index], SEED)): index for index in indices if runs[index].last_step == furthest}
     counted = list(by_seed.values())
-    names = {name: None for index in counted for name in runs[index].results}
-    metrics = {
-        name: estimate([runs[index].results[name] for index in counted if name in runs[index].results])
-        for name in names
+    metrics = _estimates([runs[index].results for index in counted])
+    strengths = {
+        strength: _estimates([runs[index].strengths.get(strength, {}) for index in counted])
+        for strength in sorted({strength for index in counted for strength in runs[index].strengths})
     }
     own = {key: value for key, value in settings[indices[0]].items() if key != SEED}
-    return Configuration(own, list(indices), counted, metrics)
+    return Configuration(own, list(indices), counted, metrics, strengths)
+
+
+def _estimates(results: Sequence[Mapping[str, Measured]]) -> dict[str, Estimate]:
+    """The estimate of each metric from the results of several seeds."""
+    names = {name: None for found in results for name in found}
+    return {name: estimate([found[name] for found in results if name in found]) for name in names}
 
 
 def estimate(measured: Sequence[Measured]) -> Estimate:

@@ -45,6 +45,7 @@ def evaluate(arguments: Sequence[str]) -> None:
             options.protocol,
             options.model,
             options.images,
+            strengths=options.strength,
             files=options.files,
             output=options.output,
             batch_size=options.batch_size,
@@ -162,7 +163,17 @@ def _evaluate_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="RUN",
-        help="run folders, checkpoint files, or the YAML config of a generator with its weight files",
+        help="run folders, checkpoint files, the YAML config of a generator with its weight files, or shipped, the "
+        "painter that comes with scumble",
+    )
+    parser.add_argument(
+        "--strength",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="S",
+        help="measure every model at each of these strengths in [0, 1], as MODEL@S; for models that take a strength "
+        "(default: once, at the model's own)",
     )
     parser.add_argument(
         "--images", nargs="+", default=[], metavar="DIR", help="folders of pictures that are named CONTENT_STYLE"

@@ -30,13 +30,13 @@ class Model:
     """What a generator paints, as it would be in a PNG file: judged are the 8 bits that a viewer sees.
 
     What a generator draws at random depends on the seed and the first pair of the batch alone; it is the same for all
-    frames of a clip, so that only what it makes of them flickers.
+    frames of a clip, so that only what it makes of them flickers. ``strength`` is None for a generator that takes none.
     """
 
     paints = True
 
-    def __init__(self, generator: nn.Module, seed: int):
-        self.generator, self.seed = generator, seed
+    def __init__(self, generator: nn.Module, seed: int, strength: float | None = None):
+        self.generator, self.seed, self.strength = generator, seed, strength
 
     def __call__(self, pairs: Sequence[int], content: Tensor, style: Tensor) -> Tensor:
         return self._paint(pairs[0], content, style)
@@ -47,7 +47,8 @@ class Model:
     def _paint(self, draw: int, content: Tensor, style: Tensor) -> Tensor:
         with torch.random.fork_rng():
             torch.manual_seed(mix(self.seed, draw))
-            stylized: Tensor = self.generator(content, style)
+            inputs = (content, style) if self.strength is None else (content, style, self.strength)
+            stylized: Tensor = self.generator(*inputs)
         finite = stylized.isfinite().flatten(1).all(dim=1)[:, None, None, None]
         return torch.where(finite, to_float(to_uint8(stylized)), torch.nan)
 

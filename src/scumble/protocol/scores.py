@@ -27,7 +27,8 @@ class Scores:
     names of ``content`` and ``style``, and the value of each metric, None where the stylized image was not finite. What
     is measured of images is None for clips, and the other way round. ``summary`` has ``mean``, ``standard_error``,
     ``low``, ``high`` and ``n`` of each metric; metrics of all pairs together have no error and no interval. ``notes``
-    says what to beware of, ``details`` what was measured and with what.
+    says what to beware of, ``details`` what was measured and with what. ``strength`` is the one that the model painted
+    with, None if it takes none.
     """
 
     protocol: str
@@ -36,6 +37,7 @@ class Scores:
     summary: dict[str, dict[str, float | None]]
     notes: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    strength: float | None = None
 
     def write(self, path: str | Path) -> None:
         """Write the scores as JSON."""
@@ -56,9 +58,16 @@ class Scores:
         return [name for name in self.pairs[0] if name not in ("content", "style")]
 
 
-def scores_file(protocol: str) -> str:
-    """The name of the scores of a protocol in the folder of a run."""
-    return f"scores-{protocol[:8]}.json"
+def scores_file(protocol: str, strength: float | None = None) -> str:
+    """The name of the scores of a protocol, at a strength if one was asked for, in the folder of a run."""
+    return f"scores-{protocol[:8]}{at_strength(strength)}.json"
+
+
+def at_strength(strength: float | None) -> str:
+    """What names a strength after a model: ``@0.25``, with two decimals or more so that names sort as numbers."""
+    if strength is None:
+        return ""
+    return f"@{strength:.2f}" if round(strength, 2) == strength else f"@{strength:g}"
 
 
 def find_scores(places: Sequence[str | Path]) -> list[Path]:

@@ -124,7 +124,13 @@ def join(parts: Iterable[Measured]) -> Measured:
 
 
 @torch.inference_mode()
-def sum_up(measured: Measured, references: References, model: str, details: Mapping[str, object]) -> Scores:
+def sum_up(
+    measured: Measured,
+    references: References,
+    model: str,
+    details: Mapping[str, object],
+    strength: float | None = None,
+) -> Scores:
     """The scores of all pairs of a protocol."""
     protocol = references.protocol
     contents = [protocol.content[c].name for c, _ in protocol.pairs]
@@ -152,7 +158,7 @@ def sum_up(measured: Measured, references: References, model: str, details: Mapp
         details["clips"] = {protocol.clips[c].name: _finite(f.content) for (c, _), f in measured.clips.items()}
         rows = [row | {CLIP_METRIC: None} for row in rows] + [dict.fromkeys(rows[0]) | clip for clip in clips]
     ordered = {name: summary[name] for name in protocol.metrics}
-    return Scores(protocol.id, model, rows, ordered, notes, details)
+    return Scores(protocol.id, model, rows, ordered, notes, details, strength)
 
 
 def _of_clips(

@@ -76,7 +76,9 @@ function drawFront() {
   });
   const isChosen = (index) => choice.chosen.includes(index);
   const onFront = plots.order.filter((index) => plots.front[index]);
+  const strengths = strengthLines();
   const traces = [
+    ...strengthTraces(strengths),
     { type: "scatter", mode: "lines", hoverinfo: "skip", line: { color: css("--faint"), width: 1.5, dash: "dot", shape: "linear" },
       x: onFront.map((index) => meanOf(index, plots.x)), y: onFront.map((index) => meanOf(index, plots.y)) },
     points(indices.filter((index) => !plots.front[index] && !isChosen(index)), { size: 8, color: css("--paper"), line: { color: css("--faint"), width: 1.5 } }, "dominated"),
@@ -92,7 +94,7 @@ function drawFront() {
   const bars = indices.some((index) => errorOf(report.configurations[index].metrics[plots.x]))
     ? ` Bars: ${spread.kind === "deviation" ? "standard deviation over seeds" : "95 % interval of the mean"}.` : "";
   byId("front-summary").textContent = `${plural(indices.length, "configuration")} by ${report.metrics[plots.x].name} and ${report.metrics[plots.y].name}`
-    + `${without ? `; ${without} without these metrics` : ""}. ◆ ${plural(onFront.length, "configuration")} on the front: none other is better in one without being worse in the other.${bars}`
+    + `${without ? `; ${without} without these metrics` : ""}.${strengthText(strengths)} ◆ ${plural(onFront.length, "configuration")} on the front: none other is better in one without being worse in the other.${bars}`
     + " Point at one to see its pictures; click, or draw a box, to choose.";
   byId("front-list").replaceChildren(...onFront.map((index) => {
     const show = (event) => { const box = event.currentTarget.getBoundingClientRect(); showCard(index, box.right, box.top); };
@@ -101,6 +103,34 @@ function drawFront() {
       onpointerenter: show, onpointerleave: hideCard, onfocus: show, onblur: hideCard,
     }, configurationLabel(index), isChosen(index) ? swatch(index) : null);
   }));
+}
+
+/** A line for each configuration through its strengths, where both metrics are known at two of them or more. */
+function strengthLines() {
+  const mean = ({ metrics }, metric) => metrics[metric]?.[0] ?? null;
+  return report.configurations.map(({ strengths }, configuration) => {
+    const known = strengths.filter((one) => mean(one, plots.x) !== null && mean(one, plots.y) !== null);
+    return {
+      configuration, x: known.map((one) => mean(one, plots.x)), y: known.map((one) => mean(one, plots.y)),
+      text: known.map((one) => String(one.strength)),
+    };
+  }).filter((line) => line.x.length > 1);
+}
+
+/** The lines, and the strengths of the chosen ones beside their points. */
+function strengthTraces(lines) {
+  if (!lines.length) return [];
+  const labels = lines.filter((line) => choice.chosen.includes(line.configuration)).map(({ x, y, text, configuration }) => ({
+    type: "scatter", mode: "text", hoverinfo: "skip", x, y, text, textposition: "top right",
+    textfont: { size: 11, color: css(colourOf(configuration)) },
+  }));
+  return [...linesByChoice(lines, true), ...labels];
+}
+
+function strengthText(lines) {
+  const count = report.configurations.filter(({ strengths }) => strengths.length > 1).length;
+  if (lines.length) return ` A line joins the strengths of ${lines.length === 1 ? "one configuration" : `each of ${lines.length} configurations`}.`;
+  return count ? ` ${plural(count, "configuration")} measured at several strengths under a protocol: choose its metrics to see the curve.` : "";
 }
 
 function errorBars(configurations, metric, color) {
