@@ -113,7 +113,7 @@ def _repaint(generator: Any, path: Path, style: "Tensor", strength: float | None
         summary = generator.summarise_style(style)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return lambda content: generator.paint(content, generator.prepare(content, summary, strength))
+    return lambda content: generator.stylize(content, summary, strength)
 
 
 def _check_flags(strength: float | None, alpha: float, size: int | None, style_size: int | None) -> None:

@@ -14,10 +14,11 @@ from scumble.losses.perceptual import content_loss, style_loss
 from scumble.losses.reconstruction import cycle_loss, identity_loss, total_variation_loss
 from scumble.losses.temporal import next_frame, random_shift, temporal_loss
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS
+from scumble.networks.strength import takes_strength
 from scumble.tasks.adversarial import AdversarialTask
+from scumble.tasks.loss_conditional import LossConditional
 from scumble.tasks.manual import Logs
 from scumble.tasks.measures import perceptual_distances, style_targets
-from scumble.tasks.strength import LossConditional, takes_strength
 
 
 class StyleTransfer(AdversarialTask):

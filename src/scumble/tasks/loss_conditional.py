@@ -4,12 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
-
-
-def takes_strength(generator: nn.Module) -> bool:
-    """Whether a generator has a third input, the strength: it then has a ``default_strength``."""
-    return getattr(generator, "default_strength", None) is not None
+from torch import Tensor
 
 
 class LossConditional:

@@ -12,8 +12,9 @@ from scumble.losses.per_image import per_image
 from scumble.losses.perceptual import channel_moments, content_loss, moment_style_loss
 from scumble.losses.reconstruction import total_variation_loss
 from scumble.networks.painter import Painter
+from scumble.networks.strength import takes_strength
+from scumble.tasks.loss_conditional import LossConditional
 from scumble.tasks.manual import weigh
-from scumble.tasks.strength import LossConditional, takes_strength
 from scumble.tasks.style_transfer import StyleTransfer
 
 TERMS = ("content", "style", "total_variation")
