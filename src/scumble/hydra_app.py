@@ -7,7 +7,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
 from typing import Any, TypeVar
@@ -88,7 +88,19 @@ def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
     before = yaml.safe_load(saved.read_text()) or []
     decided = {_key(argument) for argument in arguments} | {"trust"}
     kept = [word for word in before if _key(word) not in decided and not _key(word).startswith(("hydra", "-"))]
-    return [*arguments, *kept]  # after the given ones, since Hydra's parser wants flags before all overrides
+    # After the given ones, since Hydra's parser wants flags before all overrides.
+    return [*arguments, *kept, *saved_generator(saved.parent, {_key(word) for word in (*arguments, *kept)})]
+
+
+def saved_generator(folder: Path, decided: Collection[str]) -> list[str]:
+    """The generator that a run was started with, where no override names it: the default may have changed since."""
+    try:
+        choices = yaml.safe_load((folder / "hydra.yaml").read_text())["hydra"]["runtime"]["choices"]
+        name = str(choices["generator"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return []
+    known = {path.stem for path in (CONFIG_FOLDER / "generator").glob("*.yaml")}
+    return [f"generator={name}"] if name in known and not decided & {"generator", "experiment", "task"} else []
 
 
 def with_quoted_folder(arguments: Sequence[str]) -> list[str]:
