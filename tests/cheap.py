@@ -30,7 +30,7 @@ def run(config: DictConfig) -> Any:
         record(folder, State.RUNNING, {})
         os.kill(os.getpid(), signal.SIGKILL)
     metrics = distances(config.loss_weights.style, config.loss_weights.content)
-    width = config.generator.width
+    width = config.generator.get("width")
     if width == 1:
         raise ValueError("a width of 1 is too small")
     if width == 2:

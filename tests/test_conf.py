@@ -55,9 +55,9 @@ def compose(*overrides: str) -> dict[str, Any]:
 def required(group: str, option: str, files: dict[str, str]) -> list[str]:
     """The values that this choice leaves to the user."""
     given = []
-    if option in ("vgg19_normalised", "distill", "real_paintings"):
+    if option in ("vgg19_normalised", "distill", "real_paintings") or (group, option) == ("experiment", "painter"):
         given.append(f"perceptual_encoder.weights={files['weights']}")
-    if option in ("folders", "distill", "real_paintings"):
+    if option in ("folders", "distill", "real_paintings") or (group, option) == ("experiment", "painter"):
         given += [f"data.content={files['root']}/content", f"data.style={files['root']}/style"]
     if option == "distill":
         given.append("data=folders")

@@ -116,7 +116,7 @@ def test_a_random_search(sweep: Any, tmp_path: Path) -> None:
 def test_runs_that_fail_or_collapse_do_not_end_a_search(sweep: Any, tmp_path: Path) -> None:
     widths = "generator.width=8,1,2,3,4"
     own = ["callbacks.monitors.monitors.not_finite.action=tag", "hydra.sweep.dir=s", "hydra.sweeper.n_trials=7"]
-    own += ["hydra.sweeper.seed=43"]  # draws all widths
+    own += ["hydra.sweeper.seed=43", "generator=residual_attention"]  # draws all widths
     status, output = sweep("hydra/sweeper=random", SPACE[0], widths, *own)
     assert "these runs of the sweep failed" in str(status)
     expected = {

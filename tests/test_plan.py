@@ -63,7 +63,7 @@ def test_runs_that_cost_the_same_are_measured_once(same: str) -> None:
         "loss_weights.cycle=0",
         "loss_weights.identity=1",
         "task.penalty_weights.r1=1",
-        "generator.width=8",
+        "generator.blocks=1",
         "discriminator=multiscale",
         "data.image_size=64",
         "data.batch_size=1",

@@ -29,9 +29,9 @@ def test_a_moved_run_has_not_changed() -> None:
 @pytest.mark.parametrize(
     ("overrides", "shown"),
     [
-        (["loss_weights.style=5"], ["loss_weights.style: 1.7 -> 5"]),
+        (["loss_weights.style=5"], ["loss_weights.style: 1.0 -> 5"]),
         (["steps=900"], ["steps: 800 -> 900"]),
-        (["optimizer.optimizers.generator.lr=0.01"], ["task.optimizers.generator.lr: 0.002 -> 0.01"]),
+        (["optimizer.optimizers.generator.lr=0.01"], ["task.optimizers.generator.lr: 0.0001 -> 0.01"]),
         (["threads=1", "trainer.devices=2"], ["trainer.devices: 1 -> 2", "threads: 2 -> 1"]),
         (["adversarial_loss=wasserstein"], ["scumble.losses.adversarial.Hinge -> scumble.losses.adversarial.Wasserst"]),
         (["augmentation=diffaugment"], ["augmentation.policies: (absent) -> ['colour', 'translation', 'cutout']"]),
@@ -52,7 +52,7 @@ def test_what_may_change_is_shown(overrides: list[str], shown: list[str]) -> Non
     ("overrides", "refused", "reason"),
     [
         (["seed=1"], "seed: 0 -> 1", "functions of the seed"),
-        (["generator.width=32"], "generator.width: 24 -> 32", "weights in the checkpoint"),
+        (["generator.blocks=4"], "generator.blocks: 3 -> 4", "weights in the checkpoint"),
         (["discriminator=multiscale"], "discriminator._target_: ", "weights in the checkpoint"),
         (["data.validation_fraction=0.2"], "data.validation_fraction: 0.1 -> 0.2", "which images come when"),
         (["data=digits"], "data._target_: ", "which images come when"),
