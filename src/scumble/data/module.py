@@ -198,16 +198,28 @@ class _ImageFiles(EndlessData):
 class ContentStylePairs(_ImageFiles):
     """Batches ``{"content": (B, 3, H, W), "style": (B, 3, H, W)}`` of floats in [0, 1].
 
-    ``validation_pairs`` pairs of held-out images are always the same.
+    ``validation_pairs`` pairs of held-out images are always the same. With the probability ``style_colours`` a style
+    image of a training batch gets other colours (see :func:`~scumble.data.colours.random_colour_change`).
+    Raises: ValueError for a probability that is none.
     """
 
-    def __init__(self, content: Source, style: Source, *, validation_pairs: int = 16, **options: Any):
+    def __init__(
+        self,
+        content: Source,
+        style: Source,
+        *,
+        validation_pairs: int = 16,
+        style_colours: float = 0.0,
+        **options: Any,
+    ):
         super().__init__({"content": content, "style": style}, **options)
-        self.validation_pairs = validation_pairs
+        if not 0 <= style_colours <= 1:
+            raise ValueError(f"data.style_colours is a probability from 0 to 1, got {style_colours}")
+        self.validation_pairs, self.style_colours = validation_pairs, style_colours
 
     def training_set(self) -> tuple[Dataset[Batch], type[EndlessBatches[Any]], dict[str, int]]:
         content, style = self.training_images("content"), self.training_images("style")
-        pairs = TrainingPairs(content, style, self.image_size, self.crop_scale)
+        pairs = TrainingPairs(content, style, self.image_size, self.crop_scale, self.style_colours)
         return pairs, PairBatches, {"contents": len(content), "styles": len(style)}
 
     def validation_set(self) -> Dataset[Batch]:
@@ -218,12 +230,14 @@ class ContentStylePairs(_ImageFiles):
 class FixedPairs(ContentStylePairs):
     """Every batch holds the same ``batch_size`` pairs, those that are validated: for tasks that optimize the images.
 
-    Raises: ValueError if there are fewer different pairs.
+    Raises: ValueError if there are fewer different pairs, or for ``style_colours``, since nothing is drawn.
     """
 
     def __init__(self, content: Source, style: Source, *, batch_size: int, **options: Any):
         options |= {"validation_pairs": batch_size, "validation_batch_size": batch_size}
         super().__init__(content, style, batch_size=batch_size, **options)
+        if self.style_colours:
+            raise ValueError(f"data.style_colours must be 0 for fixed pairs, got {self.style_colours}")
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
