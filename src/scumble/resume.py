@@ -11,7 +11,7 @@ NOT_OF_THE_RUN = ("run_dir", "name", "resume", "trust")
 FREE_DATA = ("batch_size", "num_workers", "cache_gib", "strict", "download", "root", "content", "style", "image")
 
 # Settings of the data that runs of earlier versions do not record, with the value that stands for what they did.
-IMPLIED = {"data.style_colours": 0.0}
+IMPLIED = {"data.style_colours": 0.0, "data.trim": 0.0}
 
 
 class Change(NamedTuple):
