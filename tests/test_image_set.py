@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 import scumble.data.image_set
 from scumble.data.image_set import ImageSet, center_crop, random_crop
+from scumble.data.module import ContentStylePairs
+from scumble.data.pairs import Pair
 from scumble.images import ImageError, write_image
 
 
@@ -92,6 +94,49 @@ def test_a_slice_is_a_set(paths):
     assert isinstance(images, ImageSet)
     assert images.paths == paths[1:]
     assert images.shorter_side == 30
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.1, 0.25, 0.4])
+@pytest.mark.parametrize("shorter_side", [2, 31, 64])
+def test_a_trimmed_image_has_the_shorter_side_and_its_aspect(paths, shorter_side, share):
+    for image, aspect in zip(ImageSet(paths, shorter_side, trim=share), (1.5, 1.5, 1.0), strict=True):
+        assert min(image.shape[1:]) == shorter_side
+        assert max(image.shape[1:]) == pytest.approx(aspect * shorter_side, abs=1)
+
+
+def test_a_quarter_trimmed_leaves_the_center(tmp_path):
+    framed = torch.zeros(3, 40, 60)
+    framed[:, 10:30, 15:45] = noise(20, 30) / 255
+    write_image(framed, tmp_path / "framed.png")
+    images = ImageSet([tmp_path / "framed.png"], shorter_side=20, trim=0.25)
+    assert torch.equal(images[0], noise(20, 30))
+    assert torch.equal(images[:1][0], images[0])
+    assert images[0].untyped_storage().nbytes() == 3 * 20 * 30
+
+
+def test_nothing_trimmed_is_the_image_as_it_was(paths):
+    assert all(map(torch.equal, ImageSet(paths, 30), ImageSet(paths, 30, trim=0.0)))
+
+
+@pytest.mark.parametrize("stage", ["training", "validation"])
+def test_styles_are_trimmed_and_contents_are_not(tmp_path, stage):
+    for side in ("content", "style"):
+        for index in range(4):
+            framed = torch.zeros(3, 40, 40)
+            framed[:, 10:30, 10:30] = 0.5 + 0.1 * index
+            write_image(framed, tmp_path / side / f"{index}.png")
+    options = {"seed": 0, "batch_size": 1, "image_size": 16, "validation_fraction": 0.5, "trim": 0.3}
+    data = ContentStylePairs(tmp_path / "content", tmp_path / "style", crop_scale=(1.0, 1.0), **options)
+    data.setup()
+    pair = data.training_set()[0][Pair(0, 0, 1)] if stage == "training" else data.validation_set()[0]
+    assert pair["content"].min() == 0
+    assert pair["style"].min() > 0.45
+
+
+@pytest.mark.parametrize("trim", [-0.1, 0.45, float("nan")])
+def test_an_impossible_trim_is_refused(trim):
+    with pytest.raises(ValueError, match=rf"data\.trim is the share cut from each side, from 0 to 0\.4, got {trim}"):
+        ContentStylePairs("a", "b", seed=0, batch_size=1, image_size=8, trim=trim)
 
 
 def test_a_file_that_vanished_is_named(paths):

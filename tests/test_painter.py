@@ -10,11 +10,13 @@ import pytest
 from scipy import ndimage
 
 from scumble.data.painter import MANNERS, paint
-from scumble.data.painter.brush import lay, trace
-from scumble.data.painter.canvas import blend, halve, light, noise, tangents
+from scumble.data.painter.brush import along, grooves, lay, trace
+from scumble.data.painter.canvas import blend, halve, light, luminance, noise, tangents
+from scumble.data.painter.chalks import rub
 from scumble.data.painter.compositions import COMPOSITIONS
+from scumble.data.painter.drawings import flowing_contours
 from scumble.data.painter.palettes import PALETTES, harmonise, parse, sample_palette, to_lab, to_rgb
-from scumble.data.painter.prints import below
+from scumble.data.painter.prints import below, halftone
 
 SIZE = 64
 
@@ -85,7 +87,7 @@ def texture(picture: np.ndarray) -> np.ndarray:
 
 def test_every_manner_has_a_texture_of_its_own():
     textures = {m: np.stack([texture(paint(m, photograph(), 128, s)) for s in range(3)]) for m in MANNERS}
-    # Pictures find their own manner among the means of the others' (one is left out): chance would be one in ten.
+    # Pictures find their own manner among the means of the others' (one is left out): chance would be one in sixteen.
     scale = np.concatenate(list(textures.values())).std(0)
     hits = 0
     for manner, rows in textures.items():
@@ -136,6 +138,73 @@ def test_a_trace_through_a_constant_field_is_straight_and_as_long_as_asked():
     span = paths[0, -1] - paths[0, 0]
     assert np.hypot(*span) == pytest.approx(20, abs=1.5)
     assert np.arctan2(span[1], span[0]) % np.pi == pytest.approx(0.6, abs=1e-3)
+
+
+def test_a_blur_along_a_field_keeps_the_stripes_along_it_and_loses_those_across():
+    y, x = np.mgrid[:60, :60].astype(np.float32)
+    for angle in (0.0, 0.7, 2.4):
+        across = np.sin((y * np.cos(angle) - x * np.sin(angle)) * 2 * np.pi / 8)
+        lengthwise = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / 8)
+        middle = np.s_[15:-15, 15:-15]
+        kept = along(across, np.full((60, 60), angle), 7)[middle]
+        assert kept.std() == pytest.approx(across[middle].std(), rel=0.25)
+        assert along(lengthwise, np.full((60, 60), angle), 7)[middle].std() < 0.02
+    np.testing.assert_allclose(along(np.full((9, 9), 0.3), np.zeros((9, 9)), 3), 0.3)
+
+
+def test_grooves_run_along_the_field_at_the_asked_distance():
+    relief = grooves(np.full((128, 128), 0.0), 8.0, np.random.default_rng(0))
+    assert np.abs(relief).max() <= 1
+    dy, dx = np.gradient(relief)
+    assert (dy**2).mean() > 10 * (dx**2).mean()
+    spectrum = np.abs(np.fft.rfft(relief - relief.mean(), axis=0)).mean(1)
+    assert 128 / spectrum.argmax() == pytest.approx(8, rel=0.3)
+
+
+def test_halftone_dots_cover_as_much_as_it_is_dark():
+    def area(darkness: float) -> float:
+        return float(halftone(np.full((120, 120), darkness), 12.0, 0.5).mean())
+
+    assert area(0.0) < 0.01
+    assert area(0.5) == pytest.approx(0.5, abs=0.01)
+    assert area(1.0) > 0.99
+    assert area(0.25) == pytest.approx(1 - area(0.75), abs=0.02)
+
+
+def test_a_dry_stick_takes_the_peaks_of_the_paper_first():
+    relief = np.linspace(-2, 2, 9)
+    light_, firm = rub(np.full(9, 0.3), relief), rub(np.full(9, 0.8), relief)
+    assert (np.diff(light_) >= 0).all()
+    assert (firm >= light_).all()
+    assert light_[0] == 0
+    assert firm[-1] == 1
+
+
+def test_contours_stand_on_edges_alone():
+    disc = luminance(photograph(100, 100))
+    ink = flowing_contours(disc, np.angle(tangents(photograph(100, 100), 2)) / 2, 1.0, 0.0)
+    y, x = np.mgrid[:100, :100] / 100
+    distance = np.abs(np.hypot(y - 0.5, x - 0.6) - 0.3) * 100
+    assert ink[distance > 8].max() < 0.01
+    assert ink[distance < 3].mean() > 0.2
+
+
+def test_prints_have_few_inks_and_charcoal_has_chalk():
+    def shares(manner: str) -> np.ndarray:
+        """How the tones of a picture are spread over five equal ranges from its darkest to its lightest."""
+        tone = luminance(paint(manner, photograph(300, 300), 256, 4))
+        return np.histogram((tone - tone.min()) / np.ptp(tone), 5, (0, 1))[0] / tone.size
+
+    black, *grey, white = shares("woodcut")
+    assert black + white > 0.75
+    assert max(grey) < 0.2
+    picture = paint("screen_print", photograph(300, 300), 256, 4).reshape(-1, 3)
+    assert np.unique((picture * 8).round(), axis=0, return_counts=True)[1].max() > 0.1 * len(picture)
+    assert shares("ink")[3:].sum() > 0.6  # most of the sheet is bare
+    charcoal = shares("charcoal")
+    assert charcoal[0] > 0.02  # coal
+    assert charcoal[-1] > 0.02  # chalk
+    assert charcoal[1:-1].sum() > 0.3  # paper
 
 
 def test_the_last_stroke_lies_on_top_without_holes():

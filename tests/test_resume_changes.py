@@ -55,6 +55,8 @@ def test_what_may_change_is_shown(overrides: list[str], shown: list[str]) -> Non
         (["generator.blocks=4"], "generator.blocks: 3 -> 4", "weights in the checkpoint"),
         (["discriminator=multiscale"], "discriminator._target_: ", "weights in the checkpoint"),
         (["data.validation_fraction=0.2"], "data.validation_fraction: 0.1 -> 0.2", "which images come when"),
+        (["data.style_colours=0.5"], "data.style_colours: 0.0 -> 0.5", "which images come when"),
+        (["data.trim=0.1"], "data.trim: 0.0 -> 0.1", "which images come when"),
         (["data=digits"], "data._target_: ", "which images come when"),
         (["task.ema_decay=0"], "task.ema_decay: 0.99 -> 0", "average of the generator"),
         (
@@ -70,6 +72,15 @@ def test_what_may_not_change_is_refused_with_the_reason(overrides: list[str], re
     assert refused in str(caught.value)
     assert reason in str(caught.value)
     assert "steps" not in str(caught.value).replace("steps are", "")
+
+
+@pytest.mark.parametrize("key", ["style_colours", "trim"])
+def test_a_run_from_before_a_setting_existed_goes_on_without_it(key: str) -> None:
+    before = config()
+    del before["data"][key]
+    check_resumable(before, config())
+    with pytest.raises(ResumeError, match=rf"data\.{key}: \(absent\) -> 0.3"):
+        check_resumable(before, config(f"data.{key}=0.3"))
 
 
 def test_a_key_that_networks_take_over_is_refused() -> None:

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from scumble.cache import cache_directory
+from scumble.config import CONFIG_FOLDER
 from scumble.data import sample
 from scumble.data.painter import MANNERS
 from scumble.data.sample import SamplePaintings, SamplePhotographs
 from scumble.images import read_image
 
+FIRST_TEN = ["swirls", "impasto", "pointillism", "hatching", "watercolour", "mosaic", "stained_glass", "ukiyo_e"]
+FIRST_TEN += ["cubism", "drip"]
 FEW = {"size": 32, "per_manner": 2, "validation_per_manner": 1, "manners": ["mosaic", "pointillism", "swirls"]}
 
 
@@ -101,6 +104,26 @@ def test_a_larger_set_holds_the_smaller_one(tmp_path):
     after = contents(tmp_path)
     assert len(after) == len(before) + 3
     assert all(after[path] == before[path] for path in before)
+
+
+def test_a_cache_of_fewer_manners_is_extended(tmp_path):
+    small = {"size": 32, "per_manner": 1, "validation_per_manner": 1, "cache_dir": tmp_path}
+    SamplePaintings(**small, manners=FIRST_TEN).prepare()
+    before = contents(tmp_path)
+    assert len(before) == 20
+    whole = SamplePaintings(**small)
+    whole.prepare()
+    after = contents(tmp_path)
+    assert all(after[path] == before[path] for path in before)
+    for paths in whole.split()[:2]:
+        assert sorted(path.stem.rsplit("-", 1)[0] for path in paths) == sorted(MANNERS)
+    assert len(after) == 2 * len(MANNERS)
+
+
+def test_the_documented_ten_manners_are_the_first():
+    assert list(MANNERS)[:10] == FIRST_TEN
+    config = (CONFIG_FOLDER / "data" / "sample.yaml").read_text().replace(" ", "").replace("\n#", "")
+    assert f"data.style.manners=[{','.join(FIRST_TEN)}]" in config
 
 
 def test_parameters_that_change_the_pictures_change_the_folder(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from scumble.data.image_set import ImageSet
+from scumble.data.colours import change_colours, random_colour_change
+from scumble.data.image_set import ImageSet, random_crop
 from scumble.data.module import validation_batches
 from scumble.data.pairs import Pair, PairBatches, TrainingPairs, ValidationPairs
 from scumble.images import write_image
@@ -143,8 +145,8 @@ def which(picture: Tensor) -> int:
     return round((picture.mean().item() - 0.05) * 8)
 
 
-def training_pairs(folder: Path) -> TrainingPairs:
-    return TrainingPairs(images(folder), images(folder), image_size=12, crop_scale=(0.5, 1.0))
+def training_pairs(folder: Path, **options: float) -> TrainingPairs:
+    return TrainingPairs(images(folder), images(folder), image_size=12, crop_scale=(0.5, 1.0), **options)
 
 
 def test_a_sample_is_a_pure_function_of_its_pair(folder: Path):
@@ -161,6 +163,23 @@ def test_a_sample_is_a_pure_function_of_its_pair(folder: Path):
     assert (which(sample["content"]), which(sample["style"])) == (2, 4)
     other = pairs[Pair(2, 4, seed=12)]
     assert not torch.equal(sample["content"], other["content"])
+
+
+def test_random_colours_change_styles_alone_and_keep_the_crops(folder: Path):
+    plain, coloured, half = (training_pairs(folder, style_colours=share) for share in (0.0, 1.0, 0.5))
+    changed = 0
+    for seed in range(60):
+        before, after, maybe = (pairs[Pair(2, 4, seed)] for pairs in (plain, coloured, half))
+        random = np.random.default_rng(seed)
+        crops = [random_crop(images(folder)[index], 12, random, (0.5, 1.0)) for index in (2, 4)]
+        assert torch.equal(before["content"], crops[0])
+        assert torch.equal(before["style"], crops[1])  # to the bit what it was without the setting
+        random.random()
+        assert torch.equal(after["style"], change_colours(crops[1], random_colour_change(random)))
+        assert torch.equal(after["content"], before["content"])
+        assert any(torch.equal(maybe["style"], other["style"]) for other in (before, after))
+        changed += not torch.equal(maybe["style"], before["style"])
+    assert 15 < changed < 45
 
 
 def loaded(folder: Path, workers: int, start: int = 0, count: int = 6) -> list[dict[str, Tensor]]:

@@ -10,6 +10,9 @@ NOT_OF_THE_RUN = ("run_dir", "name", "resume", "trust")
 # they are the same ones is checked by what they are, when they have been found (EndlessData.load_state_dict).
 FREE_DATA = ("batch_size", "num_workers", "cache_gib", "strict", "download", "root", "content", "style", "image")
 
+# Settings of the data that runs of earlier versions do not record, with the value that stands for what they did.
+IMPLIED = {"data.style_colours": 0.0, "data.trim": 0.0}
+
 
 class Change(NamedTuple):
     """A value of a resolved config that differs from the one before."""
@@ -84,6 +87,8 @@ def _reason_against(change: Change, before: Mapping[str, Any], after: Mapping[st
     group, *rest = change.key.split(".")
     if change.key == "seed":
         return "the pairs and the noise of every step are functions of the seed"
+    if change.before == ABSENT and change.key in IMPLIED and change.after == IMPLIED[change.key]:
+        return None
     name = rest[0] if rest else ""
     if group == "data" and name not in FREE_DATA and not _is_about_validation(name):
         return "which images come when depends on it"

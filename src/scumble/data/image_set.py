@@ -14,6 +14,9 @@ from scumble.images import read_image, to_float
 class ImageSet(Sequence[Tensor]):
     """The images of some files as uint8 (3, H, W) with one shorter side, decoded when they are first asked for.
 
+    ``trim`` is the share that is cut from each side first, such as the frame of a photographed painting; the rest has
+    the shorter side that is asked for.
+
     The first ``cache_bytes`` of decoded images stay in memory; the images after them are decoded each time. What is in
     memory is not pickled, and each data worker fills its own, so a run may hold ``cache_bytes`` per worker. The tensors
     are shared with the cache: do not change them in place.
@@ -21,12 +24,15 @@ class ImageSet(Sequence[Tensor]):
     Raises: ImageError, when an image is asked for, if its file cannot be read (anymore).
     """
 
-    def __init__(self, paths: Sequence[str | Path], shorter_side: int, cache_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self, paths: Sequence[str | Path], shorter_side: int, cache_bytes: int = 1 << 30, trim: float = 0.0
+    ) -> None:
         if shorter_side < 1:
             raise ValueError(f"shorter_side must be at least 1 pixel, got {shorter_side}")
         self.paths = [Path(path) for path in paths]
         self.shorter_side = shorter_side
         self.cache_bytes = cache_bytes
+        self.trim = trim
         self._forget()
 
     def __len__(self) -> int:
@@ -38,11 +44,13 @@ class ImageSet(Sequence[Tensor]):
     def __getitem__(self, index: slice) -> "ImageSet": ...
     def __getitem__(self, index: int | slice) -> "Tensor | ImageSet":
         if isinstance(index, slice):
-            return ImageSet(self.paths[index], self.shorter_side, self.cache_bytes)
+            return ImageSet(self.paths[index], self.shorter_side, self.cache_bytes, self.trim)
         path = self.paths[index]
         if path in self._cache:
             return self._cache[path]
-        image = read_image(path, self.shorter_side)
+        image = read_image(path, round(self.shorter_side / (1 - 2 * self.trim)))
+        if self.trim:
+            image = trimmed(image, self.trim)
         if image.nbytes <= self._free_bytes:
             self._cache[path] = image
             self._free_bytes -= image.nbytes
@@ -58,6 +66,13 @@ class ImageSet(Sequence[Tensor]):
     def _forget(self) -> None:
         self._cache: dict[Path, Tensor] = {}
         self._free_bytes = self.cache_bytes
+
+
+def trimmed(image: Tensor, share: float) -> Tensor:
+    """The middle of an image (3, H, W), without a share of its height and width on each side."""
+    height, width = (round(side * (1 - 2 * share)) for side in image.shape[1:])
+    top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
+    return image[:, top : top + height, left : left + width].contiguous()  # not a view, which would keep all of it
 
 
 def random_crop(image: Tensor, size: int, rng: np.random.Generator, scale: tuple[float, float] = (0.6, 1.0)) -> Tensor:

@@ -163,6 +163,7 @@ class _ImageFiles(EndlessData):
         self.load_size = load_size or 2 * image_size
         self.crop_scale = (float(crop_scale[0]), float(crop_scale[1]))
         self.cache_bytes = int(cache_gib * 2**30)
+        self.trims: dict[str, float] = {}
         self.splits: dict[str, Split] = {}
 
     def prepare_data(self) -> None:
@@ -187,27 +188,45 @@ class _ImageFiles(EndlessData):
         return known.hexdigest()[:16]
 
     def training_images(self, name: str) -> ImageSet:
-        return ImageSet(self.splits[name].train, self.load_size, self.cache_bytes // len(self.splits))
+        paths, cache_bytes = self.splits[name].train, self.cache_bytes // len(self.splits)
+        return ImageSet(paths, self.load_size, cache_bytes, self.trims.get(name, 0.0))
 
     def held_out_images(self, name: str) -> ImageSet:
         split = self.splits[name]
         # With too few images for a validation split, the training images are looked at instead.
-        return ImageSet(split.validation or split.train, self.validation_size)
+        return ImageSet(split.validation or split.train, self.validation_size, trim=self.trims.get(name, 0.0))
 
 
 class ContentStylePairs(_ImageFiles):
     """Batches ``{"content": (B, 3, H, W), "style": (B, 3, H, W)}`` of floats in [0, 1].
 
-    ``validation_pairs`` pairs of held-out images are always the same.
+    ``validation_pairs`` pairs of held-out images are always the same. With the probability ``style_colours`` a style
+    image of a training batch gets other colours (see :func:`~scumble.data.colours.random_colour_change`).
+    ``trim`` is the share cut from each side of all style images: the frames and mats of photographed paintings.
+    Raises: ValueError for a ``style_colours`` outside [0, 1] or a ``trim`` outside [0, 0.4].
     """
 
-    def __init__(self, content: Source, style: Source, *, validation_pairs: int = 16, **options: Any):
+    def __init__(
+        self,
+        content: Source,
+        style: Source,
+        *,
+        validation_pairs: int = 16,
+        style_colours: float = 0.0,
+        trim: float = 0.0,
+        **options: Any,
+    ):
         super().__init__({"content": content, "style": style}, **options)
-        self.validation_pairs = validation_pairs
+        if not 0 <= style_colours <= 1:
+            raise ValueError(f"data.style_colours is a probability from 0 to 1, got {style_colours}")
+        if not 0 <= trim <= 0.4:
+            raise ValueError(f"data.trim is the share cut from each side, from 0 to 0.4, got {trim}")
+        self.validation_pairs, self.style_colours = validation_pairs, style_colours
+        self.trims = {"style": trim}
 
     def training_set(self) -> tuple[Dataset[Batch], type[EndlessBatches[Any]], dict[str, int]]:
         content, style = self.training_images("content"), self.training_images("style")
-        pairs = TrainingPairs(content, style, self.image_size, self.crop_scale)
+        pairs = TrainingPairs(content, style, self.image_size, self.crop_scale, self.style_colours)
         return pairs, PairBatches, {"contents": len(content), "styles": len(style)}
 
     def validation_set(self) -> Dataset[Batch]:
@@ -218,12 +237,14 @@ class ContentStylePairs(_ImageFiles):
 class FixedPairs(ContentStylePairs):
     """Every batch holds the same ``batch_size`` pairs, those that are validated: for tasks that optimize the images.
 
-    Raises: ValueError if there are fewer different pairs.
+    Raises: ValueError if there are fewer different pairs, or for ``style_colours``, since nothing is drawn.
     """
 
     def __init__(self, content: Source, style: Source, *, batch_size: int, **options: Any):
         options |= {"validation_pairs": batch_size, "validation_batch_size": batch_size}
         super().__init__(content, style, batch_size=batch_size, **options)
+        if self.style_colours:
+            raise ValueError(f"data.style_colours must be 0 for fixed pairs, got {self.style_colours}")
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)

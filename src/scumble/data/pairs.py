@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from scumble.data.colours import change_colours, random_colour_change
 from scumble.data.image_set import ImageSet, center_crop, random_crop
 from scumble.data.walk import EndlessBatches, visit
 from scumble.seeding import SAMPLE, mix
@@ -49,18 +50,30 @@ class SamePairs(EndlessBatches[int]):
 
 
 class TrainingPairs(Dataset[dict[str, Tensor]]):
-    """Random crops of a content and a style image, (3, image_size, image_size) in [0, 1] each."""
+    """Random crops of a content and a style image, (3, image_size, image_size) in [0, 1] each.
 
-    def __init__(self, content: ImageSet, style: ImageSet, image_size: int, crop_scale: tuple[float, float]):
+    With the probability ``style_colours`` a style crop gets other colours, by :func:`random_colour_change`. The crops
+    are the same for every probability.
+    """
+
+    def __init__(
+        self,
+        content: ImageSet,
+        style: ImageSet,
+        image_size: int,
+        crop_scale: tuple[float, float],
+        style_colours: float = 0.0,
+    ):
         self.content, self.style = content, style
-        self.image_size, self.crop_scale = image_size, crop_scale
+        self.image_size, self.crop_scale, self.style_colours = image_size, crop_scale, style_colours
 
     def __getitem__(self, pair: Pair) -> dict[str, Tensor]:
         random = np.random.default_rng(pair.seed)
-        return {
-            "content": random_crop(self.content[pair.content], self.image_size, random, self.crop_scale),
-            "style": random_crop(self.style[pair.style], self.image_size, random, self.crop_scale),
-        }
+        content = random_crop(self.content[pair.content], self.image_size, random, self.crop_scale)
+        style = random_crop(self.style[pair.style], self.image_size, random, self.crop_scale)
+        if self.style_colours and random.random() < self.style_colours:
+            style = change_colours(style, random_colour_change(random))
+        return {"content": content, "style": style}
 
 
 class ValidationPairs(Dataset[dict[str, Tensor]]):

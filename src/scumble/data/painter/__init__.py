@@ -5,13 +5,14 @@ from collections.abc import Callable
 import numpy as np
 
 from scumble.data.painter.canvas import Array, Random, resize
+from scumble.data.painter.chalks import charcoal, pastel, pencil
 from scumble.data.painter.compositions import compose
-from scumble.data.painter.drawings import hatching, watercolour
+from scumble.data.painter.drawings import hatching, ink, watercolour
 from scumble.data.painter.oils import drip, impasto, pointillism, swirls
 from scumble.data.painter.pieces import cubism, mosaic, stained_glass
-from scumble.data.painter.prints import ukiyo_e
+from scumble.data.painter.prints import screen_print, ukiyo_e, woodcut
 
-# Raise it when any picture changes: the cache of paintings is keyed by it.
+# Raise it when any picture changes: the cache of paintings is keyed by it. A new manner only adds files.
 PAINTER_VERSION = 1
 
 MANNERS: dict[str, Callable[[Array, Random], Array]] = {
@@ -25,6 +26,12 @@ MANNERS: dict[str, Callable[[Array, Random], Array]] = {
     "ukiyo_e": ukiyo_e,
     "cubism": cubism,
     "drip": drip,
+    "pencil": pencil,
+    "ink": ink,
+    "woodcut": woodcut,
+    "screen_print": screen_print,
+    "charcoal": charcoal,
+    "pastel": pastel,
 }
 
 

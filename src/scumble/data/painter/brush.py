@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from scumble.data.painter.canvas import Array, Random
+from scumble.data.painter.canvas import Array, Random, blur
 
 # Samples of a stroke are closer than 1/sqrt(2) pixels, so that no pixel inside it is missed.
 SPACING = 0.7
@@ -57,6 +57,40 @@ def trace(angles: Array, starts: Array, length: float) -> Array:
             half.append(points)
         halves.append(half)
     return np.stack([*halves[0][::-1], starts, *halves[1]], 1).astype(np.float32)
+
+
+def along(values: Array, angles: Array, reach: int) -> Array:
+    """The values blurred along a field of orientations, over about ``reach`` pixels to either side.
+
+    Each pass doubles the step of the one before, so the cost grows with the logarithm of the reach.
+    Shape: values and angles (H, W); returns (H, W).
+    Source: the line integral convolution of Cabral and Leedom 1993, section 4.
+    """
+    y, x = np.mgrid[: values.shape[0], : values.shape[1]].astype(np.float32)
+    dy, dx = np.sin(angles).astype(np.float32), np.cos(angles).astype(np.float32)
+    step = 1
+    while 2 * step - 1 <= reach:
+        sides = [
+            ndimage.map_coordinates(values, (y + sign * dy, x + sign * dx), order=1, mode="nearest")
+            for sign in (-step, step)
+        ]
+        values = 0.5 * values + 0.25 * (sides[0] + sides[1])
+        step *= 2
+    return values
+
+
+def grooves(angles: Array, width: float, rng: Random, passes: int = 5) -> Array:
+    """A relief of ridges and grooves that run along a field of orientations, ``width`` pixels from ridge to ridge.
+
+    They grow out of noise, and fork and end where the field turns. Shape: angles (H, W); returns (H, W) in [-1, 1].
+    Source: the synthetic fingerprints of Cappelli et al. 2000, section 3.3.
+    """
+    relief = rng.standard_normal(angles.shape).astype(np.float32)
+    for _ in range(passes):
+        relief = along(relief, angles, round(1.2 * width))
+        relief = blur(relief, 0.143 * width) - blur(relief, 0.318 * width)  # a pass band around the width
+        relief = np.tanh(1.5 * relief / relief.std())
+    return relief
 
 
 def lay(paths: Array, half_widths: Array, size: int, bluntness: float = 4.0) -> Strokes:

@@ -1,7 +1,8 @@
-"""Manners of line and wash on paper: ink hatching and watercolour."""
+"""Manners of line and wash on paper: ink hatching, pen contours and watercolour."""
 
 import numpy as np
 
+from scumble.data.painter.brush import along
 from scumble.data.painter.canvas import (
     Array,
     Random,
@@ -15,6 +16,7 @@ from scumble.data.painter.canvas import (
     luminance,
     noise,
     smoothstep,
+    tangents,
     warp,
 )
 from scumble.data.painter.palettes import INKS_AND_PAPERS, harmonise, jitter, parse, sample_palette
@@ -81,6 +83,46 @@ def hatching(subject: Array, rng: Random) -> Array:
         chalk = hatch_lines(2 * size, first + 0.2, bend, 0.8 * spacing, smoothstep(1 - shadow, 0.72, 1.0), rng)
         sheet = blend(sheet, np.full(3, 0.97), 0.85 * chalk)
     return halve(blend(sheet, np.broadcast_to(ink, sheet.shape), 0.93 * marks))
+
+
+def flowing_contours(tone: Array, angles: Array, sigma: float, swell: Array | float) -> Array:
+    """Contours as long clean lines: the difference of Gaussians, blurred along the edges before it becomes ink.
+
+    A larger ``swell`` makes the lines broader, and more of them. Shape: tone and angles (H, W); returns ink, 0 to 1.
+    Source: the flow-based difference of Gaussians of Kang et al. 2007, section 3.
+    """
+    difference = along(blur(tone, sigma) - blur(tone, 1.6 * sigma), angles, round(5 * sigma))
+    level = -0.007 * np.exp(-swell)
+    dy, dx = np.gradient(blur(tone, sigma))
+    edge = blur(sigma * np.hypot(dy, dx), 1.5 * sigma)  # on a slow ramp the line would be a smear
+    return (1 - smoothstep(difference - level, -0.003, 0.003)) * smoothstep(edge, 0.018, 0.03)
+
+
+def ink(subject: Array, rng: Random) -> Array:
+    """Pen contours that swell and break off, on bare paper, with a few solid blacks and open strokes in the shadow."""
+    size = len(subject)
+    unit = 2 * size / 256 * rng.uniform(0.85, 1.25)
+    pen, paper = jitter(parse(INKS_AND_PAPERS[rng.integers(len(INKS_AND_PAPERS))]), rng, 2, 3)
+    wobble = [0.5 * unit * noise(size, 18, rng, 2) for _ in range(2)]
+    drawn = guided(warp(subject, *wobble), round(unit), 0.002)
+    angles = double(np.angle(tangents(drawn, 1.5 * unit)) / 2)
+    tone = double(luminance(drawn))
+    tone = (tone - tone.min()) / (np.ptp(tone) + 1e-6)
+    swell = np.clip(0.5 * noise(2 * size, 6, rng, 2) + 1.2 * (0.5 - blur(tone, 4 * unit)), -1.5, 1)
+    fine = flowing_contours(tone, angles, 0.45 * unit, swell + 0.4)
+    bold = flowing_contours(tone, angles, 0.9 * unit, swell - 0.6)
+    marks = np.maximum(fine, bold)
+    shadow, bend = 1 - equalise(blur(tone, 1.2 * unit)), unit * (2 * noise(2 * size, 4, rng) + 3 * blur(tone, 6 * unit))
+    darkness = smoothstep(shadow, rng.uniform(0.55, 0.7), 1.0)
+    strokes = hatch_lines(2 * size, rng.uniform(0.5, 1.1), bend, rng.uniform(3, 4.2) * unit, 0.7 * darkness, rng)
+    if rng.random() < 0.85:
+        marks = np.maximum(marks, strokes)
+    if rng.random() < 0.6:
+        edge = np.quantile(tone, rng.uniform(0.06, 0.16)) + 0.02 * noise(2 * size, 12, rng, 2)
+        marks = np.maximum(marks, smoothstep(blur(tone, 0.8 * unit) - edge, 0.003, -0.003))
+    flow = 0.92 + 0.05 * noise(2 * size, 10, rng, 3)  # ink lies thicker in some places
+    page = paper * (1 + 0.015 * grain(2 * size, 1.2, rng) + 0.02 * noise(2 * size, 4, rng, 3))[..., None]
+    return halve(blend(page, np.broadcast_to(pen, page.shape), np.clip(marks * flow, 0, 1)))
 
 
 def sheet_mask(size: int, rng: Random) -> Array:

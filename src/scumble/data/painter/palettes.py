@@ -64,7 +64,48 @@ PALETTES: dict[str, tuple[str, ...]] = {
         "1a1a1a f7f3e6 e0a81f 2f6f4f c0502f 6a8fae",  # full fathom
         "2a1030 6a2f6a d95f8a f2b090 f7e8d0 3f7f8f",  # lavender mist
     ),
+    "screen_print": (
+        "141414 d7263d f46036 f5d547 f7f3e3",  # poster red
+        "1b1b3a 2e86ab f26ca7 f9c846 fdf6e3",  # pop
+        "0b3954 087e8b ff5a5f f2b880 fdf3dc",  # travel poster
+        "22223b 6d597a e56b6f eaac8b f6e7cb",  # dusk
+        "10231c 1b7f5c 8cc084 f5b841 fbf7e4",  # garden
+        "2b0f3a 7b2d8b e83f6f 2ec4b6 ffe66d",  # neon
+    ),
+    "pastel": (
+        "2a2b4f 5b6fa8 9a8fc0 d98fa6 f2b8a0 f7dcc0 fbf3e6",  # dancers
+        "2f3a2a 5f7f56 96b07f d9c27a e8a06f f3d8b0 f9f3e0",  # meadow
+        "3a2a36 7a4f66 b5727f d9a07f b0c0c9 e6d6c4 f8f0e6",  # bathers
+        "1f3350 3f78a0 7fb0c4 b5d0c0 f0cf9a e88f6f faf2e2",  # coast
+        "33203f 6f4f8f a06fae e08fb0 f5c08f a8c89a fbf0e4",  # gardens at dusk
+    ),
 }
+# (ink, paper) pairs of the woodcuts.
+BLOCKS_AND_PAPERS: tuple[str, ...] = (
+    "100f0e f3eee0",  # black on white
+    "141210 e6d8b8",  # black on cream
+    "1a1512 d8c39a",  # black on straw
+    "14161a dfe2df",  # blue-black on grey-white
+    "16120f bfa27a",  # black on brown paper
+)
+# (graphite or coloured pencil, paper) pairs.
+PENCILS_AND_PAPERS: tuple[str, ...] = (
+    "2e2e32 f6f4ee",  # soft graphite on white
+    "3a3a3d ece6d6",  # graphite on cream
+    "2b2d33 cfd3d4",  # graphite on grey
+    "302c2a d9c7a6",  # graphite on buff
+    "8a3324 f3ead9",  # sanguine pencil on ivory
+    "2c3f73 f1efe8",  # blue pencil on white
+)
+# (charcoal, toned paper) pairs.
+CHARCOALS_AND_PAPERS: tuple[str, ...] = (
+    "141211 b59c77",  # on tan
+    "15161a 8f9aa3",  # on blue-grey
+    "17120f a98a6c",  # on brown
+    "131314 a3a39a",  # on grey
+    "14150f 9ba383",  # on olive
+    "1a0f0d c0907a",  # on rose
+)
 # (ink, paper) pairs of the drawings; the paper of the first three takes white heightening well.
 INKS_AND_PAPERS: tuple[str, ...] = (
     "1a1410 d8c29a",  # black on tan

@@ -1,8 +1,10 @@
-"""The manner of coloured woodcuts: ukiyo-e with waves."""
+"""Manners of prints: ukiyo-e with waves, woodcuts in black and white, screen prints."""
 
 import numpy as np
+from scipy import ndimage
 from skimage import draw
 
+from scumble.data.painter.brush import grooves
 from scumble.data.painter.canvas import (
     Array,
     Random,
@@ -16,9 +18,10 @@ from scumble.data.painter.canvas import (
     luminance,
     noise,
     smoothstep,
+    tangents,
 )
-from scumble.data.painter.drawings import contours
-from scumble.data.painter.palettes import harmonise, nearest_colour, parse, sample_palette
+from scumble.data.painter.drawings import contours, equalise
+from scumble.data.painter.palettes import BLOCKS_AND_PAPERS, harmonise, jitter, nearest_colour, parse, sample_palette
 
 FOAM = parse("f6f0de")[0]
 
@@ -136,3 +139,65 @@ def ukiyo_e(subject: Array, rng: Random) -> Array:
     wood = noise(2 * size, 3, rng, 2, (12, 1)) * 0.6 + noise(2 * size, 6, rng, 2, (16, 0.6)) * 0.4
     paper = 1 + 0.022 * np.sin(5 * wood) + 0.02 * grain(2 * size, 1.5, rng)
     return halve(picture * paper[..., None] * np.array([1, 0.985, 0.95]))
+
+
+def woodcut(subject: Array, rng: Random) -> Array:
+    """One block, one ink: lines that a gouge cut along the forms, broader in the light, between solid black and white.
+
+    Source: the engraved lines of Ostromoukhov 1999, section 2, here as grooves that grow along the forms.
+    """
+    size = len(subject)
+    unit = size / 256
+    black, paper = jitter(parse(BLOCKS_AND_PAPERS[rng.integers(len(BLOCKS_AND_PAPERS))]), rng, 2, 2)
+    smooth = guided(subject, round(2 * unit) + 1, 0.01)
+    tone = equalise(blur(luminance(smooth), 0.8 * unit))
+    field = tangents(smooth, 4 * unit) + 0.25 * np.exp(2j * (rng.uniform(0, np.pi) + 0.7 * noise(size, 2, rng)))
+    angles = np.angle(blur(field.real, 3 * unit) + 1j * blur(field.imag, 3 * unit)) / 2
+    lines = grooves(angles, unit * rng.uniform(5.3, 7.8), rng)
+    lines = ndimage.zoom(lines, 2, order=1, grid_mode=True, mode="nearest") + 0.15 * noise(2 * size, 30, rng)
+    tone = ndimage.zoom(tone, 2, order=1, grid_mode=True, mode="nearest")
+    level = 2.6 * (
+        smoothstep(tone, 0.12, 0.88) - rng.uniform(0.38, 0.6)
+    )  # above 1 the wood is cut away, below -1 it is left whole
+    cut = smoothstep(lines + level, -0.12, 0.12)
+    ridges = smoothstep(lines - 1.05 + 0.35 * noise(2 * size, 8, rng, 2), -0.05, 0.1)  # what the gouge missed
+    cut = cut * (1 - 0.9 * ridges * (level > 0.9))
+    key = contours(tone, 2.0 * unit)
+    halo = np.clip(blur(key, 2.2 * unit) * 2, 0, 1) * (tone < 0.5)
+    cut = np.maximum(cut, smoothstep(halo, 0.44, 0.5)) * (1 - smoothstep(key, 0.44, 0.56))
+    wood = noise(2 * size, 4, rng, 2, (14, 1))
+    print_ = smoothstep(grain(2 * size, 1.1 * unit, rng) + 0.5 * wood, -2.9, -1.9)  # the ink does not take everywhere
+    page = paper * (1 + 0.02 * grain(2 * size, 1.5, rng) + 0.02 * noise(2 * size, 4, rng, 3))[..., None]
+    return halve(blend(page, black * (1 + 0.25 * (1 - print_))[..., None], (1 - cut) * (0.55 + 0.42 * print_)))
+
+
+def halftone(darkness: Array, cell: float, angle: float) -> Array:
+    """Round dots on a turned grid, of an area that follows the darkness. Returns ink, 0 to 1. Shape: (H, W)."""
+    y, x = np.mgrid[: len(darkness), : len(darkness)].astype(np.float32)
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    wave = np.cos(2 * np.pi * u / cell) + np.cos(2 * np.pi * v / cell)
+    return smoothstep(wave + 4.2 * (darkness - 0.5), -0.25, 0.25)
+
+
+def screen_print(subject: Array, rng: Random) -> Array:
+    """A few flat inks, from light to dark, each a little out of register; in some prints one is a screen of dots."""
+    size, palette = len(subject), sample_palette("screen_print", rng)
+    unit = 2 * size / 256
+    smooth = guided(guided(subject, round(1.5 * unit) + 1, 0.01), round(unit) + 1, 0.006)
+    tone = blur(double(equalise(luminance(smooth))), 0.9 * unit)
+    inks = palette[::-1]
+    levels = np.linspace(0.78, 0.2, len(inks) - 1) + rng.uniform(-0.06, 0.06, len(inks) - 1)
+    dotted = int(rng.integers(1, len(inks) - 1)) if rng.random() < 0.5 else 0
+    picture = inks[0] * (1 + 0.012 * grain(2 * size, 1.5, rng))[..., None]
+    for number, (level, paint) in enumerate(zip(levels, inks[1:], strict=True), 1):
+        shift = rng.normal(0, 0.5 * unit, 2)
+        moved = ndimage.shift(tone, shift, order=1, mode="nearest")
+        stencil = smoothstep(moved + 0.004 * noise(2 * size, 40, rng, 2), level + 0.008, level - 0.008)
+        if number == dotted:
+            stencil = halftone(smoothstep(moved, level + 0.18, level - 0.12), 2.3 * unit, rng.uniform(0.3, 1.2))
+        if number == len(levels):  # the last screen has the drawing
+            stencil = np.maximum(stencil, contours(double(luminance(blur(subject, 0.3 * unit))), 0.9 * unit))
+        pinholes = smoothstep(grain(2 * size, 0.6 * unit, rng) + 0.3 * noise(2 * size, 5, rng, 2), -3.2, -2.6)
+        body = 0.96 - 0.03 * np.abs(noise(2 * size, 3, rng, 3))
+        picture = blend(picture, np.broadcast_to(paint, picture.shape), np.clip(stencil * pinholes * body, 0, 1))
+    return halve(picture)
