@@ -23,10 +23,11 @@ from synthetic_runs import METRICS, distances, photographs, write_run, write_swe
 
 import scumble
 from scumble.comparison.cells import GridError, contact_sheet, encode, read_grid
-from scumble.comparison.front import is_better_higher, non_dominated
+from scumble.comparison.front import non_dominated
 from scumble.comparison.page import curves, embedded
 from scumble.comparison.runs import Measured, load_run, load_sweep
 from scumble.comparison.table import changed_keys, estimate, tabulate
+from scumble.directions import is_better_higher
 from scumble.images import to_uint8
 from scumble.ledger import State
 
@@ -310,8 +311,10 @@ def test_markdown_is_not_broken_by_what_a_run_is_called(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("metric", "higher"), [
-    ("val/psnr", True), ("val/ssim", True), ("scores-ab12/ms_ssim", True), ("val/diversity_relu4_1", True),
+    ("val/psnr", True), ("val/ssim", True), ("evaluation-ab12/ms_ssim", True), ("val/diversity_relu4_1", True),
+    ("val/elbo", True), ("val/psnr_damaged", True), ("scores-ab12/edge_agreement", True), ("scores-ab12/ssim", True),
     ("val/content_distance", False), ("val/lpips", False), ("val/frechet_relu4_1", False), ("val/mse", False),
+    ("scores-ab12/self_similarity", False), ("scores-ab12/art_fid", False), ("val/unheard_of", False),
 ])  # fmt: skip
 def test_which_metrics_are_better_when_they_are_higher(metric: str, higher: bool) -> None:
     assert is_better_higher(metric) == higher

@@ -17,13 +17,14 @@ from runs import make_images, scumble_here
 from safetensors.torch import load_file, save_file
 from scipy.stats import f, ttest_1samp
 
+from scumble.directions import PROTOCOL
 from scumble.images import read_image, to_float, write_image
 from scumble.networks.feature_fusion import adain_decoder
 from scumble.protocol.cost import inference_cost
 from scumble.protocol.creation import make_protocol
 from scumble.protocol.definition import FrozenNetwork, Protocol, ProtocolError, choose_pairs, read_protocol
 from scumble.protocol.lookup import find_files
-from scumble.protocol.metrics import PAIR_METRICS, SET_METRICS
+from scumble.protocol.metrics import MODEL_METRICS, PAIR_METRICS, SET_METRICS
 from scumble.protocol.networks import make_networks
 from scumble.protocol.painters import Model
 from scumble.protocol.references import References
@@ -289,11 +290,16 @@ def test_the_untouched_content_keeps_all_and_copies_of_the_style_are_the_style(p
     for name, metric in PAIR_METRICS.items():
         if name in kept.summary and metric.of:
             scores = (kept if metric.of == "content" else painted).summary[name]
-            best = 1.0 if name in ("ssim", "edge_agreement") else 0.0
+            best = 1.0 if metric.higher_is_better else 0.0
             assert scores["mean"] == pytest.approx(best, abs=1e-3), name
     assert painted.summary["diversity_relu4_1"]["mean"] > 0
     assert kept.summary["diversity_relu4_1"]["mean"] == pytest.approx(0, abs=1e-6)
     assert "biased upwards: 4 different images for features of 128 numbers" in kept.notes["frechet_relu4_1"]
+
+
+def test_readers_without_torch_know_the_direction_of_every_metric():
+    metrics = PAIR_METRICS | MODEL_METRICS | SET_METRICS
+    assert {name for name, metric in metrics.items() if metric.higher_is_better} == PROTOCOL
 
 
 def test_an_image_that_is_not_finite_has_no_scores_and_hurts_no_other(protocol: Protocol):
