@@ -280,6 +280,18 @@ def test_evaluations_on_other_images_have_columns_of_their_own(tmp_path: Path) -
     assert sorted(load_sweep(tmp_path).to_dataframe()[columns].count()) == [1, 2]
 
 
+def test_the_two_diversities_are_never_in_one_column(tmp_path: Path) -> None:
+    for number, (protocol, name) in enumerate((("aaaa", "diversity_relu4_1"), ("bbbb", "diversity_means_relu4_1"))):
+        run = write_run(tmp_path / protocol, {"seed": number})
+        (run / "metrics.csv").write_text("step,val/diversity_relu4_1\n20,0.4\n")
+        scores = {"protocol": protocol * 16, "summary": {name: {"mean": 0.05}}}
+        (run / "scores-1.json").write_text(json.dumps(scores))
+    frame = load_sweep(tmp_path).to_dataframe()
+    assert frame["val/diversity_relu4_1"].tolist() == [0.4, 0.4]
+    assert frame["scores-aaaaaaaa/diversity_relu4_1"].dropna().tolist() == [0.05]
+    assert frame["scores-bbbbbbbb/diversity_means_relu4_1"].dropna().tolist() == [0.05]
+
+
 def test_the_files_hold_the_same_table(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path / "sweep")
     scumble_here("compare", "sweep", "-o", "report", cwd=tmp_path)

@@ -1,7 +1,7 @@
 """Whether more of a metric is better: one table for each place that measures, without torch, for all readers."""
 
 # The metrics of a protocol whose ``higher_is_better`` is set (scumble.protocol.metrics; a test keeps the two equal).
-PROTOCOL = frozenset({"ssim", "edge_agreement", "diversity_relu4_1"})
+PROTOCOL = frozenset({"ssim", "edge_agreement", "diversity_means_relu4_1", "diversity_relu4_1"})
 # ``val/NAME`` and ``scumble evaluate run_dir=``: what scumble.metrics.ImageMetrics measures and what tasks log in their
 # validation. A word also stands for names that it begins: ``diversity_LAYER``, ``psnr_damaged``.
 VALIDATION = ("psnr", "ssim", "ms_ssim", "diversity", "elbo", "accuracy")

@@ -229,8 +229,12 @@ SET_METRICS: dict[str, SetMetric] = {
     "art_fid_infinity": SetMetric(
         "inception", _inception_vector, _art_extrapolated, with_metric="lpips", fewest=EXTRAPOLATE_FROM
     ),
-    "diversity_relu4_1": SetMetric(ENCODER, _encoder_vector, _diversity, higher_is_better=True),
+    "diversity_means_relu4_1": SetMetric(ENCODER, _encoder_vector, _diversity, higher_is_better=True),
 }
 # The one metric of clips: see :mod:`scumble.protocol.clips`.
 CLIP_METRIC = "flicker_video"
 METRICS = (*PAIR_METRICS, *MODEL_METRICS, CLIP_METRIC, *SET_METRICS)
+# Old names in the protocols of earlier versions, whose scores keep them. `diversity_relu4_1` is now only the diversity
+# of whole feature maps (scumble.metrics.ImageMetrics); the protocols' compares channel means, about a tenth of it.
+OLD_METRICS = {"diversity_relu4_1": SET_METRICS["diversity_means_relu4_1"]}
+SET_METRICS |= OLD_METRICS
