@@ -44,8 +44,8 @@ class HasResults(Protocol):
 class HasVariations(Protocol):
     """A task whose images should differ."""
 
-    def variations(self, batch: dict[str, Tensor]) -> Tensor:
-        """Images that should not look alike: samples, or one content in several styles."""
+    def variations(self, batch: dict[str, Tensor]) -> Tensor | None:
+        """Images that should not look alike: samples, or one content in several styles; None if there are none."""
 
 
 class ImageMetrics(nn.Module):
