@@ -16,6 +16,7 @@ from scumble.data.sample import SamplePhotographs
 from scumble.images import read_image
 from scumble.losses.adversarial import LeastSquares
 from scumble.losses.contrastive import patch_nce_loss
+from scumble.metrics import ImageMetrics
 from scumble.networks.discriminators import PatchDiscriminator
 from scumble.networks.image_to_image import ResNet, UNet
 from scumble.networks.light_curves import LightCurves
@@ -228,14 +229,30 @@ def test_the_terms_of_restoration_are_zero_for_what_was_restored_perfectly():
     assert worse["content"] > 0
 
 
-def test_the_content_of_an_enhancement_ignores_the_light():
-    task = Enhancement(
+def enhancement() -> Enhancement:
+    return Enhancement(
         **networks() | {"generator": LightCurves(4), "perceptual_encoder": DistilledEncoder()},
         adversarial_loss=LeastSquares(),
         damage=LowLight(),
         loss_weights={"content": 1.0},
         optimizers=OPTIMIZERS,
     )
+
+
+@pytest.mark.parametrize(("task", "name"), [(restoration(reconstruction=1.0), "image"), (enhancement(), "content")])
+def test_a_copied_input_is_found_and_a_perfect_restoration_is_none(task: nn.Module, name: str):
+    batch = {name: make_smooth(2), "style": make_smooth(2)}
+    metrics = ImageMetrics(DistilledEncoder())
+    task.generator = nn.Identity()
+    metrics.update_from(task, batch)
+    assert metrics.compute()["output_equals_input"] == 1
+    metrics.reset()
+    metrics.update(task.results(batch) | {"generated": batch[name]})
+    assert metrics.compute()["output_equals_input"] == 0
+
+
+def test_the_content_of_an_enhancement_ignores_the_light():
+    task = enhancement()
     images = make_smooth(2)
     raw = task.perceptual_encoder(images)
     for layer, maps in task.lightless_features(images).items():

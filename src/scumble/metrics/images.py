@@ -36,7 +36,8 @@ class HasResults(Protocol):
         """The images of a batch by what they are.
 
         ``generated``; ``real``, of the distribution that they should be of, if the task has one; ``reference``, what
-        each of them should keep (the content, the clean photograph), if there is one.
+        each of them should keep (the content, the clean photograph), if there is one; ``input``, what the generator was
+        given, if that is not the reference (the damaged photograph).
         """
 
 
@@ -62,7 +63,8 @@ class ImageMetrics(nn.Module):
     - ``diversity_LAYER``: mean squared difference of that layer between the images of ``variations``, all pairs of a
       batch; ``diversity_lpips`` the same by LPIPS. 0 for a generator that ignores its noise or its style.
     - ``mse``, ``psnr`` (dB), ``ssim``, ``ms_ssim`` (images of more than 160 pixels), ``lpips``: against the reference.
-    - ``output_equals_input``: the share of images whose pixels differ by less than 1/255 from the reference's.
+    - ``output_equals_input``: the share of images whose pixels differ by less than 1/255 from the input's, which is
+      the reference if a task names no other.
     - ``not_finite``: the share of generated images with a NaN or an infinity; nothing else is measured of them.
     - ``checkerboard``: see :func:`scumble.metrics.spectrum.checkerboard_energy`; 1 for no grid.
 
@@ -118,6 +120,8 @@ class ImageMetrics(nn.Module):
         if "reference" in images:
             for name, values in self._distortion(generated, images["reference"]).items():
                 self._add(name, values)
+        if (given := images.get("input", images.get("reference"))) is not None:
+            self._add("output_equals_input", ((generated - given).abs().amax(dim=(1, 2, 3)) < 1 / 255).float())
         self._add("checkerboard", checkerboard_energy(generated))
         if variations is not None and len(variations) > 1 and variations.isfinite().all():
             varied = _as_rgb(variations, "variations")
@@ -137,7 +141,6 @@ class ImageMetrics(nn.Module):
             "mse": difference.square().mean(dim=(1, 2, 3)),
             "psnr": peak_signal_noise_ratio(generated, reference, (0.0, 1.0), reduction="none", dim=(1, 2, 3)),
             "ssim": structural_similarity_index_measure(generated, reference, data_range=1.0, reduction="none"),
-            "output_equals_input": (difference.abs().amax(dim=(1, 2, 3)) < 1 / 255).float(),
         }
         if min(generated.shape[-2:]) > MS_SSIM_SIDE:
             values["ms_ssim"] = multiscale_structural_similarity_index_measure(
