@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -259,6 +260,17 @@ def test_evaluate_measures_a_run_and_writes_what_it_measured(run: Path, tmp_path
     again = scumble_here("evaluate", f"run_dir={run}", *options, cwd=tmp_path)
     assert again.stdout == result.stdout
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folder", ["", "deeper"])
+def test_evaluate_writes_beside_a_checkpoint_file(run: Path, tmp_path: Path, folder: str):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    shutil.copy(run / "checkpoints" / "step=00000002.ckpt", tmp_path / folder / "model.ckpt")
+    name = str(Path(folder) / "model.ckpt")  # relative, which has no grandparent
+    scumble_here("evaluate", f"run_dir={name}", cwd=tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["model.ckpt", "model.evaluation.json"]
+    report = json.loads((tmp_path / folder / "model.evaluation.json").read_text())
+    assert report["checkpoint"] == "model.ckpt"
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ from scumble.resume import check_resumable
 from scumble.slurm import is_started_again
 
 CONFIG_NAME = "config.yaml"
+EVALUATION = "evaluation.json"
 # Below it a Frechet distance is mostly bias; the literature uses 50,000 and calls 5,000 few.
 FEW_IMAGES = 2000
 # With several devices Lightning starts the other ranks as `python ARGV[0] OVERRIDES`.
@@ -154,7 +155,8 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
 def evaluate(config: DictConfig) -> dict[str, float]:
     """Measure the run that ``config.run_dir`` names on its held-out images, and return the metrics.
 
-    They are printed, and written to ``evaluation.json`` in the run folder with what they were measured on.
+    They are printed, and written with what they were measured on: to ``evaluation.json`` in the run folder, or to
+    ``NAME.evaluation.json`` beside the checkpoint file NAME.ckpt if ``config.run_dir`` names one.
     Raises: ValueError if the task of the run makes no images that can be measured.
     """
     plain = to_plain(config)
@@ -183,8 +185,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         "metrics_config": plain["metrics"],
         "metrics": found,
     }
-    folder = Path(plain["run_dir"]) if Path(plain["run_dir"]).is_dir() else checkpoint.path.parents[1]
-    with atomic_write(folder / "evaluation.json") as file:
+    given = Path(plain["run_dir"])
+    target = given / EVALUATION if given.is_dir() else given.with_name(f"{given.stem}.{EVALUATION}")
+    with atomic_write(target) as file:
         file.write(json.dumps(report, indent=2).encode())
     print(f"{checkpoint.path}, {images} images\n\n| metric | value |\n| --- | --- |")
     print("\n".join(f"| {name} | {value:.5g} |" for name, value in sorted(found.items())))
