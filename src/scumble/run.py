@@ -41,7 +41,7 @@ from scumble.files import atomic_write
 from scumble.ledger import STATUS_FILE, State, is_done, is_trained_elsewhere, other_job, record, state_of
 from scumble.metrics.images import HasResults, ImageMetrics
 from scumble.resume import check_resumable
-from scumble.slurm import is_started_again
+from scumble.slurm import Queue, is_started_again
 
 CONFIG_NAME = "config.yaml"
 EVALUATION = "evaluation.json"
@@ -61,19 +61,19 @@ def train(config: DictConfig) -> dict[str, float]:
     done is left as it is, and with ``resume=failed`` any run that did not fail.
     """
     plain = resolve(config)
-    run_dir = Path(plain["run_dir"])
+    run_dir, queue = Path(plain["run_dir"]), Queue()
     check(plain)
     if plain["resume"]:
         check_trust(plain, plain["trust"])  # part of the overrides was read from the run folder
-    if plain["resume"] == "failed" and not (_failed(run_dir) or is_started_again()):
+    if plain["resume"] == "failed" and not (_failed(run_dir, queue) or is_started_again()):
         log.info("Left as it is: %s", run_dir)
         return {}
     plain["resume"] = plain["resume"] or is_started_again()
-    if plain["resume"] and (done := is_done(run_dir, plain, _newest_step(run_dir))):
+    if plain["resume"] and (done := is_done(run_dir, plain, _newest_step(run_dir), queue)):
         log.info("%s already: %s", done.state.capitalize(), run_dir)
         return done.metrics
-    _refuse_a_second_process(run_dir)
-    if job := other_job(run_dir):
+    _refuse_a_second_process(run_dir, queue)
+    if job := other_job(run_dir, queue):
         raise ValueError(f"{run_dir} is trained by job {job} of SLURM; wait until it has ended, or scancel {job} first")
     checkpoint = prepare_run_folder(run_dir, plain)
     _record(run_dir, State.RUNNING, plain, _newest_step(run_dir))
@@ -292,18 +292,18 @@ _record = rank_zero_only(record)
 
 
 @rank_zero_only
-def _refuse_a_second_process(run_dir: Path) -> None:
-    if other := is_trained_elsewhere(run_dir):
+def _refuse_a_second_process(run_dir: Path, queue: Queue) -> None:
+    if other := is_trained_elsewhere(run_dir, queue):
         raise ValueError(
             f"{run_dir} is being trained by process {other.process}; wait for it, or end it. (If that process is "
             f"another program, which has got the number of a run that was killed, remove {run_dir / STATUS_FILE}.)"
         )
 
 
-def _failed(run_dir: Path) -> bool:
+def _failed(run_dir: Path, queue: Queue) -> bool:
     """Whether a run failed; further ranks also go on with one that the first of them has just started again."""
     going_on = (State.FAILED,) if getattr(rank_zero_only, "rank", 0) == 0 else (State.FAILED, State.RUNNING)
-    return state_of(run_dir) in going_on
+    return state_of(run_dir, queue) in going_on
 
 
 def _newest_step(run_dir: Path) -> int:
