@@ -40,7 +40,7 @@ from scumble.data.module import EndlessData
 from scumble.files import atomic_write
 from scumble.ledger import STATUS_FILE, State, is_done, is_trained_elsewhere, other_job, record, state_of
 from scumble.metrics.images import HasResults, ImageMetrics
-from scumble.resume import check_resumable
+from scumble.resume import check_resumable, copies_of
 from scumble.slurm import Queue, is_started_again
 
 CONFIG_NAME = "config.yaml"
@@ -75,7 +75,7 @@ def train(config: DictConfig) -> dict[str, float]:
     _refuse_a_second_process(run_dir, queue)
     if job := other_job(run_dir, queue):
         raise ValueError(f"{run_dir} is trained by job {job} of SLURM; wait until it has ended, or scancel {job} first")
-    checkpoint = prepare_run_folder(run_dir, plain)
+    checkpoint = prepare_run_folder(run_dir, plain, copies_of(to_plain(config, resolve=False)))
     _record(run_dir, State.RUNNING, plain, _newest_step(run_dir))
     try:
         metrics, stopped = _fit(plain, run_dir, checkpoint)
@@ -220,17 +220,17 @@ def planned(config: DictConfig, run_dir: str) -> tuple[dict[str, Any], dict[str,
     return to_plain(config), launcher
 
 
-def to_plain(config: DictConfig) -> dict[str, Any]:
-    """A config as plain data, all interpolations resolved.
+def to_plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
+    """A config as plain data, all interpolations resolved, or left as they are written.
 
     Raises: MissingMandatoryValue if a value that the user must give is missing.
     """
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
-def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Checkpoint | None:
+def prepare_run_folder(run_dir: Path, config: dict[str, Any], copies: dict[str, str]) -> Checkpoint | None:
     """Write the resolved config into the run folder; return the checkpoint to resume from, if there is one.
 
     Raises: FileExistsError if the folder has a run already and ``resume`` is not set; CheckpointError if that run is
@@ -248,7 +248,7 @@ def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Checkpoint | No
                 f"{checkpoint.path} is of the task {saved}, this config of {config['task']['_target_']}; give the same "
                 "overrides as before, or another run_dir"
             )
-        for change in check_resumable(checkpoint.config, config):
+        for change in check_resumable(checkpoint.config, config, copies):
             log.info("Changed after step %d: %s", checkpoint.content["global_step"], change)
     _write_config(run_dir, config)
     return checkpoint
