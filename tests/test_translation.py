@@ -24,7 +24,7 @@ from scumble.networks.perceptual_encoders import DistilledEncoder
 from scumble.tasks.contrastive_translation import ContrastiveTranslation
 from scumble.tasks.cycle_gan import CycleGAN
 from scumble.tasks.enhancement import Enhancement
-from scumble.tasks.measures import fixed_damage, perceptual_distances, psnr, ssim
+from scumble.tasks.measures import fixed_damage, perceptual_distances, psnr, ssim, style_distance
 from scumble.tasks.restoration import Restoration
 
 SMALL = (
@@ -285,6 +285,24 @@ def test_ssim_is_one_for_equal_images_and_falls_with_noise():
     clean = make_smooth(1)
     assert ssim(clean, clean).item() == pytest.approx(1.0)
     assert ssim(Noise((0.05, 0.05))(clean), clean) > ssim(Noise((0.2, 0.2))(clean), clean) + 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_measures_keep_their_digits_within_autocast(dtype: torch.dtype):
+    encoder, clean, other = DistilledEncoder(weights=None), make_smooth(1).to(dtype), make_smooth(1).to(dtype)
+    measures = {
+        "psnr": lambda: psnr(other, clean),
+        "ssim": lambda: ssim(other, clean),
+        "perceptual": lambda: torch.stack(list(perceptual_distances(encoder, other, clean, clean).values())),
+        "style": lambda: style_distance(encoder, other, clean),
+    }
+    for name, measure in measures.items():
+        expected = measure()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert ssim(clean, clean).item() == pytest.approx(1.0)
+            found = measure()
+        assert found.dtype == torch.float32, name
+        assert torch.equal(found, expected), name
 
 
 def test_perceptual_distances_are_zero_for_the_image_itself():

@@ -20,6 +20,7 @@ from scumble.metrics.inception import Inception
 from scumble.metrics.lpips import LPIPS
 from scumble.metrics.spectrum import checkerboard_energy
 from scumble.networks.layers import Frozen
+from scumble.precision import in_float32
 
 # The 5 scales of MS-SSIM with a window of 11 pixels need images of more than this.
 MS_SSIM_SIDE = 160
@@ -68,7 +69,8 @@ class ImageMetrics(nn.Module):
     - ``not_finite``: the share of generated images with a NaN or an infinity; nothing else is measured of them.
     - ``checkerboard``: see :func:`scumble.metrics.spectrum.checkerboard_energy`; 1 for no grid.
 
-    With several processes the metrics are those of the images of all of them.
+    All are computed in float32, without autocast. With several processes the metrics are those of the images of all of
+    them.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class ImageMetrics(nn.Module):
                 self.inception_distances["kid"] = KernelInceptionDistance(given, subsets=1, **_GATHERED)
 
     @torch.no_grad()
+    @in_float32
     def update(self, results: Mapping[str, Tensor], variations: Tensor | None = None) -> None:
         """Take in a batch; see :class:`HasResults` and :class:`HasVariations`. Images are (B, 1 or 3, H, W) in [0, 1].
 
@@ -155,6 +158,7 @@ class ImageMetrics(nn.Module):
             self.means[name] = MeanMetric(**_GATHERED).to(values.device)
         self.means[name].update(values.nan_to_num(posinf=100.0))  # type: ignore[operator]  # equal images: 100 dB
 
+    @in_float32
     def compute(self) -> dict[str, float]:
         """The metrics of everything since the last reset; what could not be measured is not among them."""
         self._gather()
