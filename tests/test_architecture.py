@@ -54,6 +54,7 @@ FORBIDDEN = {
     "scumble.schedules": (*FRAMEWORKS, "torch", "scumble"),
     "scumble.seeding": (*FRAMEWORKS, "torch", "scumble"),
     "scumble.files": (*FRAMEWORKS, "torch", "scumble"),
+    "scumble.directions": (*FRAMEWORKS, "torch", "scumble"),
     "scumble.images": FRAMEWORKS,
     "scumble.data": (*CONFIGURED, "scumble.tasks", "scumble.losses", "scumble.networks", "scumble.callbacks"),
     "scumble.tasks": (*CONFIGURED, "scumble.run", "scumble.data", "scumble.callbacks", "scumble.config"),

@@ -23,10 +23,11 @@ from synthetic_runs import METRICS, distances, photographs, write_run, write_str
 
 import scumble
 from scumble.comparison.cells import GridError, contact_sheet, encode, read_grid
-from scumble.comparison.front import is_better_higher, non_dominated
+from scumble.comparison.front import non_dominated
 from scumble.comparison.page import curves, embedded
 from scumble.comparison.runs import Measured, load_run, load_sweep
 from scumble.comparison.table import changed_keys, estimate, tabulate
+from scumble.directions import is_better_higher
 from scumble.images import to_uint8
 from scumble.ledger import State
 
@@ -353,6 +354,18 @@ def test_evaluations_on_other_images_have_columns_of_their_own(tmp_path: Path) -
     assert sorted(load_sweep(tmp_path).to_dataframe()[columns].count()) == [1, 2]
 
 
+def test_the_two_diversities_are_never_in_one_column(tmp_path: Path) -> None:
+    for number, (protocol, name) in enumerate((("aaaa", "diversity_relu4_1"), ("bbbb", "diversity_means_relu4_1"))):
+        run = write_run(tmp_path / protocol, {"seed": number})
+        (run / "metrics.csv").write_text("step,val/diversity_relu4_1\n20,0.4\n")
+        scores = {"protocol": protocol * 16, "summary": {name: {"mean": 0.05}}}
+        (run / "scores-1.json").write_text(json.dumps(scores))
+    frame = load_sweep(tmp_path).to_dataframe()
+    assert frame["val/diversity_relu4_1"].tolist() == [0.4, 0.4]
+    assert frame["scores-aaaaaaaa/diversity_relu4_1"].dropna().tolist() == [0.05]
+    assert frame["scores-bbbbbbbb/diversity_means_relu4_1"].dropna().tolist() == [0.05]
+
+
 def test_the_files_hold_the_same_table(tmp_path: Path) -> None:
     sweep = write_sweep(tmp_path / "sweep")
     scumble_here("compare", "sweep", "-o", "report", cwd=tmp_path)
@@ -384,8 +397,10 @@ def test_markdown_is_not_broken_by_what_a_run_is_called(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("metric", "higher"), [
-    ("val/psnr", True), ("val/ssim", True), ("scores-ab12/ms_ssim", True), ("val/diversity_relu4_1", True),
+    ("val/psnr", True), ("val/ssim", True), ("evaluation-ab12/ms_ssim", True), ("val/diversity_relu4_1", True),
+    ("val/elbo", True), ("val/psnr_damaged", True), ("scores-ab12/edge_agreement", True), ("scores-ab12/ssim", True),
     ("val/content_distance", False), ("val/lpips", False), ("val/frechet_relu4_1", False), ("val/mse", False),
+    ("scores-ab12/self_similarity", False), ("scores-ab12/art_fid", False), ("val/unheard_of", False),
 ])  # fmt: skip
 def test_which_metrics_are_better_when_they_are_higher(metric: str, higher: bool) -> None:
     assert is_better_higher(metric) == higher

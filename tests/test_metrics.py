@@ -14,7 +14,7 @@ from torchvision.models import squeezenet1_1
 
 from scumble.metrics import LPIPS, ImageMetrics
 from scumble.metrics.spectrum import checkerboard_energy
-from scumble.networks.perceptual_encoders import random_encoder
+from scumble.networks.perceptual_encoders import DistilledEncoder, random_encoder
 
 SHARED = Path(__file__).parents[2] / "shared" / "weights"
 
@@ -155,6 +155,17 @@ def test_equal_images_have_no_distortion():
     assert found["ssim"] == pytest.approx(1.0, abs=1e-5)
     assert found["ms_ssim"] == pytest.approx(1.0, abs=1e-5)
     assert found["output_equals_input"] == 1
+
+
+def test_metrics_keep_their_digits_within_autocast():
+    images, other = torch.rand(2, 2, 3, 48, 40).unbind()
+    batch = {"generated": images, "reference": other, "real": other}
+    expected = measured(DistilledEncoder(), **batch, variations=images)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = measured(DistilledEncoder(), **batch, variations=images)
+        same = measured(generated=images.bfloat16(), reference=images.bfloat16())
+    assert found == expected
+    assert same["ssim"] == pytest.approx(1.0)
 
 
 # Diversity

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -176,12 +177,14 @@ def test_gradient_shares_are_those_of_the_weighted_terms_and_change_no_gradient(
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("images")
     make_images(root / "content", 4, seed=1)
-    make_images(root / "style", 3, seed=2)
+    make_images(root / "style", 8, seed=2)
     return root
 
 
 def given(folders: Path, run_dir: Path) -> list[str]:
-    return [*TINY, f"data.content={folders / 'content'}", f"data.style={folders / 'style'}", f"run_dir={run_dir}"]
+    # Several styles are held out, so that the images of a validation can differ.
+    data = [f"data.content={folders / 'content'}", f"data.style={folders / 'style'}", "data.validation_fraction=0.5"]
+    return [*TINY, *data, f"run_dir={run_dir}"]
 
 
 def test_a_run_logs_what_monitors_look_at(folders: Path, tmp_path: Path):
@@ -196,6 +199,14 @@ def test_a_run_logs_what_monitors_look_at(folders: Path, tmp_path: Path):
     assert sum(shown[1].values()) == pytest.approx(1.0, abs=1e-4)
     for name in ("diversity_relu4_1", "frechet_relu4_1", "kernel_relu4_1", "psnr", "ssim", "checkerboard"):
         assert rows[3][f"val/{name}"], name
+
+
+def test_a_run_of_one_painting_has_not_collapsed(folders: Path, tmp_path: Path):
+    painting = make_images(tmp_path / "one", 1)
+    options = [f"data.style={painting}", "data.validation_fraction=0.1", "steps=2", "val_every_n_steps=1"]
+    result = scumble_here("train", *given(folders, tmp_path / "run"), *options, cwd=tmp_path)
+    assert "val/diversity" not in (tmp_path / "run" / "metrics.csv").read_text()
+    assert "diversity_collapsed" not in result.stdout + result.stderr
 
 
 def test_a_monitor_can_stop_a_run_which_keeps_its_last_step(folders: Path, tmp_path: Path):
@@ -249,6 +260,17 @@ def test_evaluate_measures_a_run_and_writes_what_it_measured(run: Path, tmp_path
     again = scumble_here("evaluate", f"run_dir={run}", *options, cwd=tmp_path)
     assert again.stdout == result.stdout
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folder", ["", "deeper"])
+def test_evaluate_writes_beside_a_checkpoint_file(run: Path, tmp_path: Path, folder: str):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    shutil.copy(run / "checkpoints" / "step=00000002.ckpt", tmp_path / folder / "model.ckpt")
+    name = str(Path(folder) / "model.ckpt")  # relative, which has no grandparent
+    scumble_here("evaluate", f"run_dir={name}", cwd=tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["model.ckpt", "model.evaluation.json"]
+    report = json.loads((tmp_path / folder / "model.evaluation.json").read_text())
+    assert report["checkpoint"] == "model.ckpt"
 
 
 @pytest.mark.parametrize(

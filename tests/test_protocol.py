@@ -17,14 +17,18 @@ from runs import make_images, scumble_here, write_painter
 from safetensors.torch import load_file, save_file
 from scipy.stats import f, ttest_1samp
 
+from scumble.directions import PROTOCOL
 from scumble.images import read_image, to_float, to_uint8, write_image
+from scumble.metrics import ImageMetrics
 from scumble.networks.feature_fusion import adain_decoder
 from scumble.networks.painter import Painter
+from scumble.networks.perceptual_encoders import DistilledEncoder
 from scumble.protocol.cost import inference_cost
 from scumble.protocol.creation import make_protocol
 from scumble.protocol.definition import FrozenNetwork, Protocol, ProtocolError, choose_pairs, read_protocol
+from scumble.protocol.evaluate import evaluate
 from scumble.protocol.lookup import find_files
-from scumble.protocol.metrics import PAIR_METRICS, SET_METRICS
+from scumble.protocol.metrics import MODEL_METRICS, PAIR_METRICS, SET_METRICS
 from scumble.protocol.networks import make_networks
 from scumble.protocol.painters import Model
 from scumble.protocol.references import References
@@ -290,11 +294,42 @@ def test_the_untouched_content_keeps_all_and_copies_of_the_style_are_the_style(p
     for name, metric in PAIR_METRICS.items():
         if name in kept.summary and metric.of:
             scores = (kept if metric.of == "content" else painted).summary[name]
-            best = 1.0 if name in ("ssim", "edge_agreement") else 0.0
+            best = 1.0 if metric.higher_is_better else 0.0
             assert scores["mean"] == pytest.approx(best, abs=1e-3), name
-    assert painted.summary["diversity_relu4_1"]["mean"] > 0
-    assert kept.summary["diversity_relu4_1"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert painted.summary["diversity_means_relu4_1"]["mean"] > 0
+    assert kept.summary["diversity_means_relu4_1"]["mean"] == pytest.approx(0, abs=1e-6)
     assert "biased upwards: 4 different images for features of 128 numbers" in kept.notes["frechet_relu4_1"]
+
+
+def test_readers_without_torch_know_the_direction_of_every_metric():
+    metrics = PAIR_METRICS | MODEL_METRICS | SET_METRICS
+    assert {name for name, metric in metrics.items() if metric.higher_is_better} == PROTOCOL
+
+
+def test_the_diversity_of_a_protocol_has_another_name_than_that_of_a_validation(protocol: Protocol):
+    images = torch.rand(4, 3, 32, 32)
+    metrics = ImageMetrics(DistilledEncoder())
+    metrics.update({"generated": images}, images)
+    assert "diversity_relu4_1" in metrics.compute()
+    assert "diversity_relu4_1" not in protocol.metrics
+    assert "diversity_means_relu4_1" in protocol.metrics
+
+
+def test_an_old_protocol_keeps_the_old_name_of_its_diversity(images: Path, tmp_path: Path):
+    new = make_protocol([images / "content"], [images / "style"], "2x2", SIZE, metrics=["diversity_means_relu4_1"])
+    (tmp_path / "mixed").mkdir()
+    for number, (content, style) in enumerate(new.pairs):
+        name = f"{Path(new.content[content].name).stem}_{Path(new.style[style].name).stem}.png"
+        write_image(torch.full((3, SIZE, SIZE), number / 4), tmp_path / "mixed" / name)
+    means = {}
+    for protocol in (new, replace(new, metrics=("diversity_relu4_1",))):
+        protocol.write(tmp_path / "p.json")
+        (scores,) = evaluate(tmp_path / "p.json", images=[tmp_path / "mixed"])
+        means |= {name: of["mean"] for name, of in read_scores(scores).summary.items()}
+    assert means.keys() == {"diversity_means_relu4_1", "diversity_relu4_1"}
+    assert len(set(means.values())) == 1
+    with pytest.raises(ProtocolError, match="no metric diversity_relu4_1"):
+        make_protocol([images / "content"], [images / "style"], "2x2", SIZE, metrics=["diversity_relu4_1"])
 
 
 def test_an_image_that_is_not_finite_has_no_scores_and_hurts_no_other(protocol: Protocol):

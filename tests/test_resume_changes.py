@@ -1,6 +1,7 @@
 """What may change between a run and its resume, and what is refused with the reason."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,21 @@ from omegaconf import OmegaConf
 from runs import TINY, make_images, scumble_here
 
 from scumble.config import CONFIG_FOLDER
-from scumble.resume import ResumeError, changes, check_resumable
+from scumble.resume import ResumeError, changes, check_resumable, copies_of, in_any_folder
 
 
-def config(*overrides: str, run_dir: str = "/runs/a") -> dict[str, Any]:
+def config(*overrides: str, run_dir: str = "/runs/a", resolve: bool = True) -> dict[str, Any]:
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         composed = compose("train", [f"run_dir={run_dir}", "name=test", *overrides])
-    plain = OmegaConf.to_container(composed, resolve=True)
+    plain = OmegaConf.to_container(composed, resolve=resolve)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def check(*overrides: str, before: Sequence[str] = ()) -> list[str]:
+    """What changes for a run that was started with some overrides, with some more."""
+    copies = copies_of(config(*before, *overrides, resolve=False))
+    return [str(change) for change in check_resumable(config(*before), config(*before, *overrides), copies)]
 
 
 def test_a_moved_run_has_not_changed() -> None:
@@ -31,7 +38,7 @@ def test_a_moved_run_has_not_changed() -> None:
     [
         (["loss_weights.style=5"], ["loss_weights.style: 1.0 -> 5"]),
         (["steps=900"], ["steps: 800 -> 900"]),
-        (["optimizer.optimizers.generator.lr=0.01"], ["task.optimizers.generator.lr: 0.0001 -> 0.01"]),
+        (["optimizer.optimizers.generator.lr=0.01"], ["optimizer.optimizers.generator.lr: 0.0001 -> 0.01"]),
         (["threads=1", "trainer.devices=2"], ["trainer.devices: 1 -> 2", "threads: 2 -> 1"]),
         (["adversarial_loss=wasserstein"], ["scumble.losses.adversarial.Hinge -> scumble.losses.adversarial.Wasserst"]),
         (["augmentation=diffaugment"], ["augmentation.policies: (absent) -> ['colour', 'translation', 'cutout']"]),
@@ -39,10 +46,15 @@ def test_a_moved_run_has_not_changed() -> None:
         (["data.batch_size=8", "trainer=ddp_sim"], ["data.batch_size: 4 -> 8", "trainer.devices: 1 -> 2"]),
         (["data.num_workers=3", "data.validation_pairs=4"], ["data.num_workers: 0 -> 3"]),
         (["logger=csv"], ["logger.wandb."]),
+        (
+            ["optimizer.optimizers.generator.lr=0.01", "optimizer.optimizers.discriminator.lr=0.01"],
+            ["optimizer.optimizers.generator.lr: ", "optimizer.optimizers.discriminator.lr: "],
+        ),
     ],
 )
 def test_what_may_change_is_shown(overrides: list[str], shown: list[str]) -> None:
-    found = [str(change) for change in check_resumable(config(), config(*overrides))]
+    found = check(*overrides)
+    assert not any(text.startswith("task.") for text in found), "what is interpolated there is shown once"
     assert len(found) == len({text.split(": ")[0] for text in found})
     for text in shown:
         assert any(text in change for change in found), found
@@ -68,7 +80,7 @@ def test_what_may_change_is_shown(overrides: list[str], shown: list[str]) -> Non
 )
 def test_what_may_not_change_is_refused_with_the_reason(overrides: list[str], refused: str, reason: str) -> None:
     with pytest.raises(ResumeError, match="leave these as they were, or start a new run") as caught:
-        check_resumable(config(), config("steps=900", *overrides))
+        check("steps=900", *overrides)
     assert refused in str(caught.value)
     assert reason in str(caught.value)
     assert "steps" not in str(caught.value).replace("steps are", "")
@@ -85,17 +97,31 @@ def test_a_run_from_before_a_setting_existed_goes_on_without_it(key: str) -> Non
 
 def test_a_key_that_networks_take_over_is_refused() -> None:
     with pytest.raises(ResumeError, match=r"generator\.classes: 10 -> 5"):
-        check_resumable(config("experiment=cgan"), config("experiment=cgan", "classes=5"))
+        check("classes=5", before=["experiment=cgan"])
 
 
 def test_other_pairs_of_optimized_images_are_refused() -> None:
     with pytest.raises(ResumeError, match="as many pictures as there were pairs"):
-        check_resumable(config("experiment=gatys"), config("experiment=gatys", "data.batch_size=3"))
+        check("data.batch_size=3", before=["experiment=gatys"])
 
 
 def test_another_damage_is_refused() -> None:
     with pytest.raises(ResumeError, match="the damage of every step depends on it"):
-        check_resumable(config("experiment=restoration"), config("experiment=restoration", "damage=blur"))
+        check("damage=blur", before=["experiment=restoration"])
+
+
+def test_all_that_may_not_change_is_named_at_once() -> None:
+    same = ["generator.width=8", "discriminator.width=8"]
+    with pytest.raises(ResumeError, match=r"generator\.width: 8 -> 16[^:]*discriminator\.width: 8 -> 16") as caught:
+        check("generator.width=16", "discriminator.width=16", before=same)
+    assert str(caught.value).count(" -> ") == 2
+
+
+@pytest.mark.parametrize("run_dir", ["/runs/a", None])
+def test_only_what_is_in_the_run_folder_moves_with_it(run_dir: str | None) -> None:
+    values = {"inside": "/runs/a/x", "itself": "/runs/a", "beside": "/runs/abc/x", "none": "None of these"}
+    moved = {"inside": "RUN_DIR/x", "itself": "RUN_DIR"} if run_dir else {}
+    assert in_any_folder({"run_dir": run_dir, **values}) == values | moved
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ import hydra
 import pytest
 from runs import TINY, make_images, scumble_here
 
-from scumble import ledger
 from scumble.checkpoint import list_checkpoints
+from scumble.comparison.runs import load_sweep
 from scumble.config import CONFIG_FOLDER
 from scumble.ledger import State, other_job, read_status, record
 from scumble.slurm import is_started_again, own_job, queued_jobs
+from scumble.sweeps.folder import runs_of
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,6 @@ def outside_of_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("SLURM_", "TORCHELASTIC_")):
             monkeypatch.delenv(name)
-    ledger._queue.cache_clear()
 
 
 @pytest.fixture
@@ -97,6 +97,26 @@ def test_a_run_is_left_to_its_job_in_the_queue(squeue: Path, tmp_path: Path, mon
     record(tmp_path / "run", State.DONE, {"steps": 5})
     assert other_job(tmp_path / "run") is None
     assert other_job(tmp_path / "nothing") is None
+
+
+def test_every_command_asks_for_the_queue_once(squeue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "multirun.yaml").write_text("hydra: {overrides: {hydra: [], task: [seed=0]}}")
+    with monkeypatch.context() as elsewhere:  # processes of another machine, of which only the queue tells
+        elsewhere.setattr("socket.gethostname", lambda: "node17")
+        elsewhere.setenv("SLURM_JOB_ID", "8")
+        for name in "ab":
+            hydra_folder = tmp_path / "sweep" / name / ".hydra"
+            hydra_folder.mkdir(parents=True)
+            (hydra_folder / "overrides.yaml").write_text("[seed=0]")
+            record(hydra_folder.parent, State.RUNNING, {"steps": 5})
+    asked = tmp_path / "asked"
+    for look in (lambda: runs_of(tmp_path / "sweep"), lambda: load_sweep(tmp_path / "sweep").runs):
+        for job, state in (("8", State.RUNNING), ("9", State.PREEMPTED)):
+            squeue.write_text(f"#!/bin/sh\necho >> {asked}\necho {job}\n")
+            asked.unlink(missing_ok=True)
+            assert [run.state for run in look()] == [state, state]
+            assert len(asked.read_text()) == 1
 
 
 @pytest.mark.parametrize("resume", ["false", "failed"])

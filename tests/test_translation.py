@@ -16,6 +16,7 @@ from scumble.data.sample import SamplePhotographs
 from scumble.images import read_image
 from scumble.losses.adversarial import LeastSquares, Relativistic
 from scumble.losses.contrastive import patch_nce_loss
+from scumble.metrics import ImageMetrics
 from scumble.networks.discriminators import PatchDiscriminator
 from scumble.networks.image_to_image import ResNet, UNet
 from scumble.networks.light_curves import LightCurves
@@ -23,7 +24,7 @@ from scumble.networks.perceptual_encoders import DistilledEncoder
 from scumble.tasks.contrastive_translation import ContrastiveTranslation
 from scumble.tasks.cycle_gan import CycleGAN
 from scumble.tasks.enhancement import Enhancement
-from scumble.tasks.measures import fixed_damage, perceptual_distances, psnr, ssim
+from scumble.tasks.measures import fixed_damage, perceptual_distances, psnr, ssim, style_distance
 from scumble.tasks.restoration import Restoration
 
 SMALL = (
@@ -240,14 +241,30 @@ def test_the_terms_of_restoration_are_zero_for_what_was_restored_perfectly():
     assert worse["content"] > 0
 
 
-def test_the_content_of_an_enhancement_ignores_the_light():
-    task = Enhancement(
+def enhancement() -> Enhancement:
+    return Enhancement(
         **networks() | {"generator": LightCurves(4), "perceptual_encoder": DistilledEncoder()},
         adversarial_loss=LeastSquares(),
         damage=LowLight(),
         loss_weights={"content": 1.0},
         optimizers=OPTIMIZERS,
     )
+
+
+@pytest.mark.parametrize(("task", "name"), [(restoration(reconstruction=1.0), "image"), (enhancement(), "content")])
+def test_a_copied_input_is_found_and_a_perfect_restoration_is_none(task: nn.Module, name: str):
+    batch = {name: make_smooth(2), "style": make_smooth(2)}
+    metrics = ImageMetrics(DistilledEncoder())
+    task.generator = nn.Identity()
+    metrics.update_from(task, batch)
+    assert metrics.compute()["output_equals_input"] == 1
+    metrics.reset()
+    metrics.update(task.results(batch) | {"generated": batch[name]})
+    assert metrics.compute()["output_equals_input"] == 0
+
+
+def test_the_content_of_an_enhancement_ignores_the_light():
+    task = enhancement()
     images = make_smooth(2)
     raw = task.perceptual_encoder(images)
     for layer, maps in task.lightless_features(images).items():
@@ -280,6 +297,24 @@ def test_ssim_is_one_for_equal_images_and_falls_with_noise():
     clean = make_smooth(1)
     assert ssim(clean, clean).item() == pytest.approx(1.0)
     assert ssim(Noise((0.05, 0.05))(clean), clean) > ssim(Noise((0.2, 0.2))(clean), clean) + 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_measures_keep_their_digits_within_autocast(dtype: torch.dtype):
+    encoder, clean, other = DistilledEncoder(weights=None), make_smooth(1).to(dtype), make_smooth(1).to(dtype)
+    measures = {
+        "psnr": lambda: psnr(other, clean),
+        "ssim": lambda: ssim(other, clean),
+        "perceptual": lambda: torch.stack(list(perceptual_distances(encoder, other, clean, clean).values())),
+        "style": lambda: style_distance(encoder, other, clean),
+    }
+    for name, measure in measures.items():
+        expected = measure()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert ssim(clean, clean).item() == pytest.approx(1.0)
+            found = measure()
+        assert found.dtype == torch.float32, name
+        assert torch.equal(found, expected), name
 
 
 def test_perceptual_distances_are_zero_for_the_image_itself():

@@ -6,14 +6,13 @@ import os
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from scumble.config import config_hash
 from scumble.files import atomic_write
 from scumble.resume import in_any_folder
-from scumble.slurm import own_job, queued_jobs
+from scumble.slurm import Queue, own_job
 
 STATUS_FILE = "status.json"
 # In the folder of a run of a sweep that failed: what went wrong, and where.
@@ -93,11 +92,11 @@ def record(
         (Path(run_dir) / ERROR_FILE).unlink(missing_ok=True)
 
 
-def read_status(run_dir: str | Path) -> Status | None:
+def read_status(run_dir: str | Path, queue: Queue | None = None) -> Status | None:
     """What a run folder says of its run; None if it says nothing that can be read.
 
     A run whose process on this machine is gone, or whose job is in no queue, was killed: it is preempted. Of other
-    machines only their word is known.
+    machines only their word is known. Without a ``queue`` SLURM is asked.
     """
     try:
         found = json.loads((Path(run_dir) / STATUS_FILE).read_text())
@@ -105,33 +104,34 @@ def read_status(run_dir: str | Path) -> Status | None:
     except (OSError, ValueError, TypeError, KeyError):
         return None
     is_gone = status.host == socket.gethostname() and not _is_alive(status.process)
-    if status.state == State.RUNNING and (is_gone or _is_queued(status.job) is False):
+    if status.state == State.RUNNING and (is_gone or (queue or Queue()).has(status.job) is False):
         return status._replace(state=State.PREEMPTED)
     return status
 
 
-def other_job(run_dir: str | Path) -> str | None:
+def other_job(run_dir: str | Path, queue: Queue | None = None) -> str | None:
     """The job in SLURM's queue that trains this run or will go on with it, if it is not that of this process."""
-    status = read_status(run_dir)
-    if status is None or status.state in FINISHED or status.job == own_job() or not _is_queued(status.job):
+    queue = queue or Queue()
+    status = read_status(run_dir, queue)
+    if status is None or status.state in FINISHED or status.job == own_job() or not queue.has(status.job):
         return None
     return status.job
 
 
-def is_done(run_dir: str | Path, config: Mapping[str, Any], step: int = 0) -> Status | None:
+def is_done(run_dir: str | Path, config: Mapping[str, Any], step: int = 0, queue: Queue | None = None) -> Status | None:
     """The status of a run that was finished with the very same config, if ``step`` is still its newest checkpoint's.
 
     A run that a monitor stopped is finished as well.
     """
-    status = read_status(run_dir)
+    status = read_status(run_dir, queue)
     if status is None or (status.key, status.step) != (run_key(config), step):
         return None
     return status if status.state in FINISHED else None
 
 
-def state_of(run_dir: str | Path) -> State:
+def state_of(run_dir: str | Path, queue: Queue | None = None) -> State:
     """Where a run stands; one whose last attempt ended in an error before it could train failed as well."""
-    status = read_status(run_dir)
+    status = read_status(run_dir, queue)
     if read_error(run_dir) and (status is None or status.state not in FINISHED):
         return State.FAILED
     return status.state if status else State.PENDING
@@ -154,9 +154,9 @@ def last_metrics(run_dir: str | Path) -> dict[str, str]:
     return {name: value for row in csv.DictReader(whole) for name, value in row.items() if value}
 
 
-def is_trained_elsewhere(run_dir: str | Path) -> Status | None:
+def is_trained_elsewhere(run_dir: str | Path, queue: Queue | None = None) -> Status | None:
     """The status of a run that another process on this machine is training now."""
-    status = read_status(run_dir)
+    status = read_status(run_dir, queue)
     own_host = status is not None and status.host == socket.gethostname()
     if status is None or status.state != State.RUNNING or not own_host or status.process == os.getpid():
         return None
@@ -171,13 +171,3 @@ def _is_alive(process: int) -> bool:
     except PermissionError:  # it is another user's
         return True
     return True
-
-
-def _is_queued(job: str | None) -> bool | None:
-    """Whether a job waits or runs; None if that cannot be known."""
-    queued = _queue() if job else None
-    return None if queued is None else job in queued
-
-
-# A command that looks at a hundred runs asks once.
-_queue = cache(queued_jobs)

@@ -1,9 +1,11 @@
 """What may change when a run is resumed: the differences of two resolved configs, and which of them are refused."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 ABSENT = "(absent)"
+_INTERPOLATION = re.compile(r"\$\{(?:oc\.select:)?(\w+(?:\.\w+)*)(?:,\w+)?\}")
 NOT_OF_THE_RUN = ("run_dir", "name", "resume", "trust")
 
 # Of the data, what has no part in the order of the training images. Where the images are may change as well: whether
@@ -29,12 +31,15 @@ class ResumeError(ValueError):
     """A config with which a run cannot go on."""
 
 
-def check_resumable(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+def check_resumable(
+    before: Mapping[str, Any], after: Mapping[str, Any], copies: Mapping[str, str] | None = None
+) -> list[Change]:
     """The changes with which the run of the config ``before`` goes on by the config ``after``.
 
     Steps, loss weights, learning rates, loggers, callbacks, devices and the batch size may change: the walk through the
     images goes on at the next one, whatever the size of the batches was. What decides the shape of what is in the
-    checkpoint, or in which order images come and which noise belongs to which step, may not.
+    checkpoint, or in which order images come and which noise belongs to which step, may not. A change that only
+    repeats another one by interpolation is left out; ``copies`` says where keys come from (:func:`copies_of`).
     Raises: ResumeError that lists what may not, with the reasons.
     """
     found = changes(before, after)
@@ -42,10 +47,18 @@ def check_resumable(before: Mapping[str, Any], after: Mapping[str, Any]) -> list
     if refused:
         raise ResumeError(
             "the run cannot go on with what has changed:\n"
-            + "".join(f"  {change}\n    {_reason_against(change, before, after)}\n" for change in _once(refused))
+            + "".join(
+                f"  {change}\n    {_reason_against(change, before, after)}\n" for change in _once(refused, copies or {})
+            )
             + "leave these as they were, or start a new run in another run_dir"
         )
-    return _once(found)
+    return _once(found, copies or {})
+
+
+def copies_of(unresolved: Mapping[str, Any]) -> dict[str, str]:
+    """The keys of a config, not resolved, that are nothing but an interpolation of another key, with that key."""
+    matches = {key: _INTERPOLATION.fullmatch(str(value)) for key, value in leaves(unresolved)}
+    return {key: match[1] for key, match in matches.items() if match}
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
@@ -58,14 +71,14 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]
 
 def in_any_folder(config: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved config without where its run is and how it was asked for: what decides the numbers that it makes."""
-    run_dir = str(config.get("run_dir"))
+    run_dir = str(config.get("run_dir") or "").rstrip("/")
 
     def moved(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {key: moved(child) for key, child in value.items()}
         if isinstance(value, list):
             return [moved(child) for child in value]
-        if isinstance(value, str) and value.startswith(run_dir):
+        if isinstance(value, str) and run_dir and (value == run_dir or value.startswith(f"{run_dir}/")):
             return "RUN_DIR" + value.removeprefix(run_dir)
         return value
 
@@ -120,11 +133,24 @@ def _owners(config: Any, key: str) -> Iterator[str]:
         config = config.get(name)
 
 
-def _once(found: list[Change]) -> list[Change]:
-    """The changes without those that an interpolation repeats elsewhere: the shortest key of each stays."""
-    shortest: dict[tuple[str, str, str], Change] = {}
-    for change in found:
-        same = (change.key.rsplit(".", 1)[-1], str(change.before), str(change.after))
-        if same not in shortest or len(change.key) < len(shortest[same].key):
-            shortest[same] = change
-    return list(shortest.values())
+def _once(found: list[Change], copies: Mapping[str, str]) -> list[Change]:
+    """The changes without those that repeat another one of them by interpolation."""
+    by_key = {change.key: change for change in found}
+
+    def repeats(change: Change) -> bool:
+        originals = (by_key.get(key) for key in _sources(change.key, copies))
+        return any(original is not None and original[1:] == change[1:] for original in originals)
+
+    return [change for change in found if not repeats(change)]
+
+
+def _sources(key: str, copies: Mapping[str, str]) -> Iterator[str]:
+    """The key that a key is a copy of, or within a copy of, then the one that this is a copy of, and so on."""
+    words = key.split(".")
+    for count in range(len(words), 0, -1):
+        source = copies.get(".".join(words[:count]))
+        if source is not None:
+            original = ".".join([source, *words[count:]])
+            yield original
+            yield from _sources(original, copies)
+            return

@@ -43,10 +43,11 @@ from scumble.init_from import start_from
 from scumble.ledger import STATUS_FILE, State, is_done, is_trained_elsewhere, other_job, record, state_of
 from scumble.loggers.csv_file import read_metrics
 from scumble.metrics.images import HasResults, ImageMetrics
-from scumble.resume import check_resumable
-from scumble.slurm import is_started_again
+from scumble.resume import check_resumable, copies_of
+from scumble.slurm import Queue, is_started_again
 
 CONFIG_NAME = "config.yaml"
+EVALUATION = "evaluation.json"
 # Below it a Frechet distance is mostly bias; the literature uses 50,000 and calls 5,000 few.
 FEW_IMAGES = 2000
 # With several devices Lightning starts the other ranks as `python ARGV[0] OVERRIDES`.
@@ -63,21 +64,21 @@ def train(config: DictConfig) -> dict[str, float]:
     done is left as it is, and with ``resume=failed`` any run that did not fail.
     """
     plain = resolve(config)
-    run_dir = Path(plain["run_dir"])
+    run_dir, queue = Path(plain["run_dir"]), Queue()
     check(plain)
     if plain["resume"]:
         check_trust(plain, plain["trust"])  # part of the overrides was read from the run folder
-    if plain["resume"] == "failed" and not (_failed(run_dir) or is_started_again()):
+    if plain["resume"] == "failed" and not (_failed(run_dir, queue) or is_started_again()):
         log.info("Left as it is: %s", run_dir)
         return {}
     plain["resume"] = plain["resume"] or is_started_again()
-    if plain["resume"] and (done := is_done(run_dir, plain, _newest_step(run_dir))):
+    if plain["resume"] and (done := is_done(run_dir, plain, _newest_step(run_dir), queue)):
         log.info("%s already: %s", done.state.capitalize(), run_dir)
         return done.metrics
-    _refuse_a_second_process(run_dir)
-    if job := other_job(run_dir):
+    _refuse_a_second_process(run_dir, queue)
+    if job := other_job(run_dir, queue):
         raise ValueError(f"{run_dir} is trained by job {job} of SLURM; wait until it has ended, or scancel {job} first")
-    checkpoint = prepare_run_folder(run_dir, plain)
+    checkpoint = prepare_run_folder(run_dir, plain, copies_of(to_plain(config, resolve=False)))
     _record(run_dir, State.RUNNING, plain, _newest_step(run_dir))
     try:
         metrics, stopped = _fit(plain, run_dir, checkpoint)
@@ -163,7 +164,8 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
 def evaluate(config: DictConfig) -> dict[str, float]:
     """Measure the run that ``config.run_dir`` names on its held-out images, and return the metrics.
 
-    They are printed, and written to ``evaluation.json`` in the run folder with what they were measured on.
+    They are printed, and written with what they were measured on: to ``evaluation.json`` in the run folder, or to
+    ``NAME.evaluation.json`` beside the checkpoint file NAME.ckpt if ``config.run_dir`` names one.
     Raises: ValueError if the task of the run makes no images that can be measured.
     """
     plain = to_plain(config)
@@ -192,8 +194,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         "metrics_config": plain["metrics"],
         "metrics": found,
     }
-    folder = Path(plain["run_dir"]) if Path(plain["run_dir"]).is_dir() else checkpoint.path.parents[1]
-    with atomic_write(folder / "evaluation.json") as file:
+    given = Path(plain["run_dir"])
+    target = given / EVALUATION if given.is_dir() else given.with_name(f"{given.stem}.{EVALUATION}")
+    with atomic_write(target) as file:
         file.write(json.dumps(report, indent=2).encode())
     print(f"{checkpoint.path}, {images} images\n\n| metric | value |\n| --- | --- |")
     print("\n".join(f"| {name} | {value:.5g} |" for name, value in sorted(found.items())))
@@ -226,17 +229,17 @@ def planned(config: DictConfig, run_dir: str) -> tuple[dict[str, Any], dict[str,
     return to_plain(config), launcher
 
 
-def to_plain(config: DictConfig) -> dict[str, Any]:
-    """A config as plain data, all interpolations resolved.
+def to_plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
+    """A config as plain data, all interpolations resolved, or left as they are written.
 
     Raises: MissingMandatoryValue if a value that the user must give is missing.
     """
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
-def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Checkpoint | None:
+def prepare_run_folder(run_dir: Path, config: dict[str, Any], copies: dict[str, str]) -> Checkpoint | None:
     """Write the resolved config into the run folder; return the checkpoint to resume from, if there is one.
 
     Raises: FileExistsError if the folder has a run already and ``resume`` is not set; CheckpointError if that run is
@@ -254,7 +257,7 @@ def prepare_run_folder(run_dir: Path, config: dict[str, Any]) -> Checkpoint | No
                 f"{checkpoint.path} is of the task {saved}, this config of {config['task']['_target_']}; give the same "
                 "overrides as before, or another run_dir"
             )
-        for change in check_resumable(checkpoint.config, config):
+        for change in check_resumable(checkpoint.config, config, copies):
             log.info("Changed after step %d: %s", checkpoint.content["global_step"], change)
     _write_config(run_dir, config)
     return checkpoint
@@ -310,18 +313,18 @@ _record = rank_zero_only(record)
 
 
 @rank_zero_only
-def _refuse_a_second_process(run_dir: Path) -> None:
-    if other := is_trained_elsewhere(run_dir):
+def _refuse_a_second_process(run_dir: Path, queue: Queue) -> None:
+    if other := is_trained_elsewhere(run_dir, queue):
         raise ValueError(
             f"{run_dir} is being trained by process {other.process}; wait for it, or end it. (If that process is "
             f"another program, which has got the number of a run that was killed, remove {run_dir / STATUS_FILE}.)"
         )
 
 
-def _failed(run_dir: Path) -> bool:
+def _failed(run_dir: Path, queue: Queue) -> bool:
     """Whether a run failed; further ranks also go on with one that the first of them has just started again."""
     going_on = (State.FAILED,) if getattr(rank_zero_only, "rank", 0) == 0 else (State.FAILED, State.RUNNING)
-    return state_of(run_dir) in going_on
+    return state_of(run_dir, queue) in going_on
 
 
 def _newest_step(run_dir: Path) -> int:

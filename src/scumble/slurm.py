@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from functools import cached_property
 
 # What a scheduler counts up when it starts the same job again: after a requeue, and after torchrun --max-restarts.
 RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
@@ -26,3 +27,19 @@ def queued_jobs() -> set[str] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return set(result.stdout.split())
+
+
+class Queue:
+    """The jobs of this user in SLURM's queue, asked for once, when they are first needed.
+
+    A command that looks at many runs makes one and passes it on; the next command makes another.
+    """
+
+    @cached_property
+    def jobs(self) -> set[str] | None:
+        """As :func:`queued_jobs`."""
+        return queued_jobs()
+
+    def has(self, job: str | None) -> bool | None:
+        """Whether a job waits or runs; None if that cannot be known."""
+        return None if job is None or self.jobs is None else job in self.jobs

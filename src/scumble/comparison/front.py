@@ -4,15 +4,6 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-# By the last word of a metric's name; of all others less is better (scumble.metrics.ImageMetrics).
-MORE_IS_BETTER = ("psnr", "ssim", "ms_ssim", "diversity", "accuracy")
-
-
-def is_better_higher(metric: str) -> bool:
-    """Whether more of a metric is better."""
-    name = metric.rsplit("/", 1)[-1]
-    return any(name == word or name.startswith(f"{word}_") for word in MORE_IS_BETTER)
-
 
 def non_dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
     """Whether each point is on the front, both objectives being the better the lower they are.

@@ -11,9 +11,9 @@ from string import Template
 from typing import Any
 
 from scumble.comparison.cells import ContactSheet
-from scumble.comparison.front import is_better_higher
 from scumble.comparison.runs import Run, Sweep
 from scumble.comparison.table import SEED, Estimate, Table, shown
+from scumble.directions import is_better_higher
 from scumble.files import atomic_write
 from scumble.ledger import State
 

@@ -16,6 +16,7 @@ import yaml
 from scumble.config import config_hash
 from scumble.ledger import STATUS_FILE, State, read_error, read_status
 from scumble.resume import in_any_folder, leaves
+from scumble.slurm import Queue
 
 if TYPE_CHECKING:
     from scumble.comparison.table import Table
@@ -135,8 +136,8 @@ class Sweep:
         return tabulate(self.runs)
 
 
-def load_run(path: str | Path, name: str | None = None) -> Run:
-    """The run in a folder, with a list of what is missing of it.
+def load_run(path: str | Path, name: str | None = None, queue: Queue | None = None) -> Run:
+    """The run in a folder, with a list of what is missing of it. Without a ``queue`` SLURM is asked whether it lives.
 
     Raises: FileNotFoundError if there is no such folder.
     """
@@ -144,7 +145,7 @@ def load_run(path: str | Path, name: str | None = None) -> Run:
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is no folder; give the folder of a run")
     missing: list[str] = []
-    status, error = read_status(path), read_error(path)
+    status, error = read_status(path, queue), read_error(path)
     if status is None and (path / STATUS_FILE).exists():
         missing.append(f"{STATUS_FILE} cannot be read")
     overrides = _overrides(_read_yaml(path / OVERRIDES, list))
@@ -179,16 +180,17 @@ def load_sweep(*paths: str | Path) -> Sweep:
     """
     folders: dict[Path, None] = {}
     pending: list[str] = []
+    queue = Queue()
     for path in map(Path, paths):
         if not path.is_dir():
             raise FileNotFoundError(f"{path} is no folder; give folders of runs or of sweeps")
-        found, waiting = list(_run_folders(path.resolve())), _pending(path)
+        found, waiting = list(_run_folders(path.resolve())), _pending(path, queue)
         pending += waiting
         if not found and not waiting:
             raise ValueError(f"{path} holds no run: a run's folder has one of {', '.join(SIGNS)}")
         folders |= dict.fromkeys(found)
     common = Path(os.path.commonpath([folder.parent for folder in folders])) if folders else Path()
-    return Sweep([load_run(folder, str(folder.relative_to(common))) for folder in folders], pending)
+    return Sweep([load_run(folder, str(folder.relative_to(common)), queue) for folder in folders], pending)
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
@@ -201,7 +203,7 @@ def _run_folders(folder: Path) -> Iterator[Path]:
             yield from _run_folders(child)
 
 
-def _pending(folder: Path) -> list[str]:
+def _pending(folder: Path, queue: Queue) -> list[str]:
     """The runs of a sweep that have no folder yet, by what they change; none if that is not known."""
     if not (folder / "multirun.yaml").is_file():
         return []
@@ -209,7 +211,8 @@ def _pending(folder: Path) -> list[str]:
 
     try:
         given = overrides_of(folder)  # as it was written, so a value of a sweep is not among them
-        names = [run.name for run in runs_of(folder) if run.state == State.PENDING and not (folder / run.name).is_dir()]
+        runs = [run for run in runs_of(folder, queue) if run.state == State.PENDING]
+        names = [run.name for run in runs if not (folder / run.name).is_dir()]
         return [" ".join(word for word in name.split(" ") if word not in given) for name in names]
     except (ValueError, OSError):
         return []

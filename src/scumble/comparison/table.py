@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 from scipy.special import stdtrit
 
-from scumble.comparison.front import is_better_higher, non_dominated
+from scumble.comparison.front import non_dominated
 from scumble.comparison.runs import Measured, Run
+from scumble.directions import is_better_higher
 from scumble.files import atomic_write
 
 CONTENT, STYLE = "val/content_distance", "val/style_distance"

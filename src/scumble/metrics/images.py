@@ -20,6 +20,7 @@ from scumble.metrics.inception import Inception
 from scumble.metrics.lpips import LPIPS
 from scumble.metrics.spectrum import checkerboard_energy
 from scumble.networks.layers import Frozen
+from scumble.precision import in_float32
 
 # The 5 scales of MS-SSIM with a window of 11 pixels need images of more than this.
 MS_SSIM_SIDE = 160
@@ -36,7 +37,8 @@ class HasResults(Protocol):
         """The images of a batch by what they are.
 
         ``generated``; ``real``, of the distribution that they should be of, if the task has one; ``reference``, what
-        each of them should keep (the content, the clean photograph), if there is one.
+        each of them should keep (the content, the clean photograph), if there is one; ``input``, what the generator was
+        given, if that is not the reference (the damaged photograph).
         """
 
 
@@ -44,8 +46,8 @@ class HasResults(Protocol):
 class HasVariations(Protocol):
     """A task whose images should differ."""
 
-    def variations(self, batch: dict[str, Tensor]) -> Tensor:
-        """Images that should not look alike: samples, or one content in several styles."""
+    def variations(self, batch: dict[str, Tensor]) -> Tensor | None:
+        """Images that should not look alike: samples, or one content in several styles; None if there are none."""
 
 
 class ImageMetrics(nn.Module):
@@ -62,11 +64,13 @@ class ImageMetrics(nn.Module):
     - ``diversity_LAYER``: mean squared difference of that layer between the images of ``variations``, all pairs of a
       batch; ``diversity_lpips`` the same by LPIPS. 0 for a generator that ignores its noise or its style.
     - ``mse``, ``psnr`` (dB), ``ssim``, ``ms_ssim`` (images of more than 160 pixels), ``lpips``: against the reference.
-    - ``output_equals_input``: the share of images whose pixels differ by less than 1/255 from the reference's.
+    - ``output_equals_input``: the share of images whose pixels differ by less than 1/255 from the input's, which is
+      the reference if a task names no other.
     - ``not_finite``: the share of generated images with a NaN or an infinity; nothing else is measured of them.
     - ``checkerboard``: see :func:`scumble.metrics.spectrum.checkerboard_energy`; 1 for no grid.
 
-    With several processes the metrics are those of the images of all of them.
+    All are computed in float32, without autocast. With several processes the metrics are those of the images of all of
+    them.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class ImageMetrics(nn.Module):
                 self.inception_distances["kid"] = KernelInceptionDistance(given, subsets=1, **_GATHERED)
 
     @torch.no_grad()
+    @in_float32
     def update(self, results: Mapping[str, Tensor], variations: Tensor | None = None) -> None:
         """Take in a batch; see :class:`HasResults` and :class:`HasVariations`. Images are (B, 1 or 3, H, W) in [0, 1].
 
@@ -118,6 +123,8 @@ class ImageMetrics(nn.Module):
         if "reference" in images:
             for name, values in self._distortion(generated, images["reference"]).items():
                 self._add(name, values)
+        if (given := images.get("input", images.get("reference"))) is not None:
+            self._add("output_equals_input", ((generated - given).abs().amax(dim=(1, 2, 3)) < 1 / 255).float())
         self._add("checkerboard", checkerboard_energy(generated))
         if variations is not None and len(variations) > 1 and variations.isfinite().all():
             varied = _as_rgb(variations, "variations")
@@ -137,7 +144,6 @@ class ImageMetrics(nn.Module):
             "mse": difference.square().mean(dim=(1, 2, 3)),
             "psnr": peak_signal_noise_ratio(generated, reference, (0.0, 1.0), reduction="none", dim=(1, 2, 3)),
             "ssim": structural_similarity_index_measure(generated, reference, data_range=1.0, reduction="none"),
-            "output_equals_input": (difference.abs().amax(dim=(1, 2, 3)) < 1 / 255).float(),
         }
         if min(generated.shape[-2:]) > MS_SSIM_SIDE:
             values["ms_ssim"] = multiscale_structural_similarity_index_measure(
@@ -152,6 +158,7 @@ class ImageMetrics(nn.Module):
             self.means[name] = MeanMetric(**_GATHERED).to(values.device)
         self.means[name].update(values.nan_to_num(posinf=100.0))  # type: ignore[operator]  # equal images: 100 dB
 
+    @in_float32
     def compute(self) -> dict[str, float]:
         """The metrics of everything since the last reset; what could not be measured is not among them."""
         self._gather()

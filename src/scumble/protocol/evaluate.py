@@ -15,7 +15,7 @@ from scumble.protocol.clips import measure_clips
 from scumble.protocol.cost import inference_cost
 from scumble.protocol.definition import Protocol, ProtocolError, read_protocol
 from scumble.protocol.lookup import find_files
-from scumble.protocol.metrics import METRICS
+from scumble.protocol.metrics import METRICS, OLD_METRICS
 from scumble.protocol.networks import make_networks
 from scumble.protocol.painters import Model, Painter, Pictures
 from scumble.protocol.ranks import ranks
@@ -65,7 +65,7 @@ def evaluate(
         check_share("--strength", given)
     asked: Sequence[float | None] = strengths or [None]
     targets = _targets(models, asked, images, output, (frozen := read_protocol(protocol)).id)
-    if unknown := [name for name in frozen.metrics if name not in METRICS]:
+    if unknown := [name for name in frozen.metrics if name not in (*METRICS, *OLD_METRICS)]:
         raise ProtocolError(f"{protocol} asks for {unknown[0]}, which this scumble does not measure; use a newer one")
     torch.set_num_threads(threads)
     found = find_files([*frozen.pictures(), *frozen.files()], [*files, *frozen.folders])

@@ -57,6 +57,7 @@ class Metric(NamedTuple):
     needs: str | None
     describe: Describe
     distance: Callable[[Description, Description], Tensor]
+    higher_is_better: bool = False
 
 
 class ModelMetric(NamedTuple):
@@ -64,6 +65,7 @@ class ModelMetric(NamedTuple):
 
     change: Callable[[Tensor, int], Tensor]
     compare: Callable[[Tensor, Tensor], Tensor]
+    higher_is_better: bool = False
 
 
 class SetMetric(NamedTuple):
@@ -79,6 +81,7 @@ class SetMetric(NamedTuple):
     with_metric: str | None = None
     fewest: int = 2
     is_biased: bool = False
+    higher_is_better: bool = False
 
 
 class Vectors(NamedTuple):
@@ -165,11 +168,14 @@ def _alone(found: Description, wanted: Description) -> Tensor:
 
 
 ENCODER = "perceptual_encoder"
+# What reads scores without torch knows the direction of a metric from scumble.directions.
 PAIR_METRICS: dict[str, Metric] = {
     "lpips": Metric("content", "lpips", _lpips, _over_layers(lpips_distance)),
     "content_distance": Metric("content", ENCODER, _content_features, _over_layers(content.feature_distance)),
-    "ssim": Metric("content", None, _pixels, _over_layers(content.ssim)),
-    "edge_agreement": Metric("content", None, _edges, _over_layers(content.edge_agreement)),
+    "ssim": Metric("content", None, _pixels, _over_layers(content.ssim), higher_is_better=True),
+    "edge_agreement": Metric(
+        "content", None, _edges, _over_layers(content.edge_agreement), higher_is_better=True
+    ),
     "self_similarity": Metric(
         "content", ENCODER, _self_similarity, _over_layers(content.self_similarity_distance)
     ),
@@ -223,8 +229,12 @@ SET_METRICS: dict[str, SetMetric] = {
     "art_fid_infinity": SetMetric(
         "inception", _inception_vector, _art_extrapolated, with_metric="lpips", fewest=EXTRAPOLATE_FROM
     ),
-    "diversity_relu4_1": SetMetric(ENCODER, _encoder_vector, _diversity),
+    "diversity_means_relu4_1": SetMetric(ENCODER, _encoder_vector, _diversity, higher_is_better=True),
 }
 # The one metric of clips: see :mod:`scumble.protocol.clips`.
 CLIP_METRIC = "flicker_video"
 METRICS = (*PAIR_METRICS, *MODEL_METRICS, CLIP_METRIC, *SET_METRICS)
+# Old names in the protocols of earlier versions, whose scores keep them. `diversity_relu4_1` is now only the diversity
+# of whole feature maps (scumble.metrics.ImageMetrics); the protocols' compares channel means, about a tenth of it.
+OLD_METRICS = {"diversity_relu4_1": SET_METRICS["diversity_means_relu4_1"]}
+SET_METRICS |= OLD_METRICS

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from scumble.ledger import STATUS_FILE, State, last_metrics, read_error, read_status, state_of
+from scumble.slurm import Queue
 
 # The choices of hydra/sweeper that draw values.
 SEARCHES = ("optuna", "random")
@@ -55,7 +56,7 @@ def _overrides(folder: str | Path) -> dict[str, list[str]]:
         raise ValueError(f"{folder} is no folder of a sweep: {path.name} cannot be read in it ({error})") from error
 
 
-def runs_of(folder: str | Path) -> list[Run]:
+def runs_of(folder: str | Path, queue: Queue | None = None) -> list[Run]:
     """All runs of a sweep: those with a folder, by what it says, and the pending ones.
 
     What is pending is known of grids; a sampler that draws its values decides them one after the other.
@@ -64,17 +65,17 @@ def runs_of(folder: str | Path) -> list[Run]:
 
     folder = Path(folder)
     pending = [] if sweeper_of(folder) else runs_of_grid(overrides_of(folder))
-    runs = []
+    runs, queue = [], queue or Queue()
     for path in sorted(folder.rglob(".hydra/overrides.yaml")):
         run_dir = path.parents[1]
         own = {str(word) for word in yaml.safe_load(path.read_text()) or []}
         pending = [words for words in pending if not set(words) <= own]
-        runs.append(_run(run_dir, str(run_dir.relative_to(folder))))
+        runs.append(_run(run_dir, str(run_dir.relative_to(folder)), queue))
     return runs + [Run(" ".join(words), State.PENDING) for words in pending]
 
 
-def _run(run_dir: Path, name: str) -> Run:
-    state, status, logged = state_of(run_dir), read_status(run_dir), last_metrics(run_dir)
+def _run(run_dir: Path, name: str, queue: Queue) -> Run:
+    state, status, logged = state_of(run_dir, queue), read_status(run_dir, queue), last_metrics(run_dir)
     if status is None:
         return Run(name, state, read_error(run_dir))
     step = logged.pop("step", "0")

@@ -92,4 +92,5 @@ class Enhancement(AdversarialTask):
     def results(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the metrics look at: enhanced images, which should be the photographs before the damage."""
         content = batch["content"]
-        return {"generated": self(fixed_damage(self.damage, content)), "real": batch["style"], "reference": content}
+        dark = fixed_damage(self.damage, content)
+        return {"generated": self(dark), "real": batch["style"], "reference": content, "input": dark}

@@ -10,15 +10,18 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from scumble.losses.perceptual import channel_moments, content_loss, moment_style_loss
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS, STYLE_LAYERS
+from scumble.precision import in_float32
 from scumble.seeding import VALIDATION, mix
 
 
+@in_float32
 def psnr(images: Tensor, clean: Tensor) -> Tensor:
     """The peak signal-to-noise ratio in dB for values in [0, 1], averaged over the images (B, C, H, W)."""
     ratio: Tensor = peak_signal_noise_ratio(images, clean, data_range=1.0, dim=(1, 2, 3))
     return ratio
 
 
+@in_float32
 def ssim(images: Tensor, clean: Tensor) -> Tensor:
     """The structural similarity for values in [0, 1], averaged over the images (B, C, H, W).
 
@@ -62,6 +65,7 @@ def style_targets(encoder: Encoder, style: Tensor, statistics_of: Callable[[Tens
     return {layer: statistics_of(features[layer]) for layer in STYLE_LAYERS}
 
 
+@in_float32
 def perceptual_distances(encoder: Encoder, stylized: Tensor, content: Tensor, style: Tensor) -> dict[str, Tensor]:
     """How far stylized images are from the content and from the style, by the features of a perceptual encoder."""
     features = encoder(stylized)
@@ -69,3 +73,9 @@ def perceptual_distances(encoder: Encoder, stylized: Tensor, content: Tensor, st
         "content_distance": content_loss(features, content_targets(encoder, content)),
         "style_distance": moment_style_loss(features, style_targets(encoder, style, channel_moments)),
     }
+
+
+@in_float32
+def style_distance(encoder: Encoder, images: Tensor, style: Tensor) -> Tensor:
+    """The style distance alone, for images that have no content."""
+    return moment_style_loss(encoder(images), style_targets(encoder, style, channel_moments))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scumble.losses.distributions import energy_distance
-from scumble.losses.perceptual import channel_moments, moment_style_loss, style_loss
+from scumble.losses.perceptual import style_loss
 from scumble.losses.reconstruction import total_variation_loss
 from scumble.networks.noise_generators import NoiseGenerator
 from scumble.networks.perceptual_encoders import STYLE_LAYERS
@@ -16,7 +16,7 @@ from scumble.schedules import Schedule
 from scumble.seeding import VALIDATION, mix
 from scumble.tasks.adversarial import AdversarialTask
 from scumble.tasks.manual import Logs
-from scumble.tasks.measures import style_targets
+from scumble.tasks.measures import style_distance
 
 
 class NoiseToImage(AdversarialTask):
@@ -146,8 +146,7 @@ class NoiseToImage(AdversarialTask):
         generated = self.sample(len(images), height, width, self.labels_of(batch), draw)
         metrics = {"energy_distance": energy_distance(generated, images)}
         if self.perceptual_encoder is not None:
-            moments = style_targets(self.features, images, channel_moments)
-            metrics["style_distance"] = moment_style_loss(self.features(generated), moments)
+            metrics["style_distance"] = style_distance(self.features, generated, images)
         self.log_validation(metrics, batch_size=len(images))
 
     def pictures(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -81,4 +81,5 @@ class Restoration(AdversarialTask):
     def results(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the metrics look at: restored images, which should be the photographs."""
         image = batch["image"]
-        return {"generated": self(fixed_damage(self.damage, image)), "real": image, "reference": image}
+        damaged = fixed_damage(self.damage, image)
+        return {"generated": self(damaged), "real": image, "reference": image, "input": damaged}

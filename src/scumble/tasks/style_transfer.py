@@ -168,9 +168,14 @@ class StyleTransfer(AdversarialTask):
         content, style = batch["content"], batch["style"]
         return {"generated": self(content, style), "real": style, "reference": content}
 
-    def variations(self, batch: dict[str, Tensor]) -> Tensor:
-        """One content in all styles of the batch: a generator that ignores the style makes them equal."""
+    def variations(self, batch: dict[str, Tensor]) -> Tensor | None:
+        """One content in all styles of the batch: a generator that ignores the style makes them equal.
+
+        None if the styles are all the same, as they are with one painting.
+        """
         content, style = batch["content"], batch["style"]
+        if torch.equal(style, style[:1].expand_as(style)):
+            return None
         stylized: Tensor = self(content[:1].expand_as(style), style)
         return stylized
 
