@@ -111,7 +111,7 @@ def test_another_damage_is_refused() -> None:
 
 
 def test_all_that_may_not_change_is_named_at_once() -> None:
-    same = ["generator.width=8", "discriminator.width=8"]
+    same = ["generator=residual_attention", "generator.width=8", "discriminator.width=8"]
     with pytest.raises(ResumeError, match=r"generator\.width: 8 -> 16[^:]*discriminator\.width: 8 -> 16") as caught:
         check("generator.width=16", "discriminator.width=16", before=same)
     assert str(caught.value).count(" -> ") == 2

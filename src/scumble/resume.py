@@ -138,6 +138,8 @@ def _once(found: list[Change], copies: Mapping[str, str]) -> list[Change]:
     by_key = {change.key: change for change in found}
 
     def repeats(change: Change) -> bool:
+        if ABSENT in change and any(key.startswith(f"{change.key}.") for key in by_key):
+            return True  # a null that became a group, whose values are named
         originals = (by_key.get(key) for key in _sources(change.key, copies))
         return any(original is not None and original[1:] == change[1:] for original in originals)
 
