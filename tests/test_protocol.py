@@ -332,6 +332,24 @@ def test_an_old_protocol_keeps_the_old_name_of_its_diversity(images: Path, tmp_p
         make_protocol([images / "content"], [images / "style"], "2x2", SIZE, metrics=["diversity_relu4_1"])
 
 
+class Drawing(torch.nn.Module):
+    """Adds noise to the content."""
+
+    def forward(self, content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        return (content + 0.2 * torch.randn_like(content)).clamp(0, 1)
+
+
+def test_what_a_generator_draws_does_not_depend_on_the_size_of_the_batch(protocol: Protocol):
+    references = references_of(protocol)
+    found = [measure(Model(Drawing(), 0), references, batches_of(protocol, size)) for size in (1, 3, 12)]
+    assert found[0].values == found[1].values == found[2].values
+    content, style = torch.rand(2, 2, 3, SIZE, SIZE).unbind()
+    model = Model(Drawing(), 0)
+    first, second = model([4, 5], content[:1].expand_as(content), style)
+    assert not torch.equal(first, second), "each pair has noise of its own"
+    assert torch.equal(model([5, 6], content[:1].expand_as(content), style)[0], second)
+
+
 def test_an_image_that_is_not_finite_has_no_scores_and_hurts_no_other(protocol: Protocol):
     references = references_of(protocol)
 

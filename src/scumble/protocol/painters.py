@@ -29,17 +29,24 @@ class Painter(Interface):
 class Model:
     """What a generator paints, as it would be in a PNG file: judged are the 8 bits that a viewer sees.
 
-    What a generator draws at random depends on the seed and the first pair of the batch alone; it is the same for all
-    frames of a clip, so that only what it makes of them flickers. ``strength`` is None for a generator that takes none.
+    What a generator draws at random depends on the seed and the pair alone, so a generator that draws paints the pairs
+    of a batch one by one. It draws the same for all frames of a clip, so that only what it makes of them flickers.
+    ``strength`` is None for a generator that takes none.
     """
 
     paints = True
 
     def __init__(self, generator: nn.Module, seed: int, strength: float | None = None):
         self.generator, self.seed, self.strength = generator, seed, strength
+        self.draws = False  # until it is seen to
 
     def __call__(self, pairs: Sequence[int], content: Tensor, style: Tensor) -> Tensor:
-        return self._paint(pairs[0], content, style)
+        if not self.draws:
+            stylized = self._paint(pairs[0], content, style)
+        if self.draws:
+            alone = zip(pairs, content.split(1), style.split(1), strict=True)
+            stylized = torch.cat([self._paint(*each) for each in alone])
+        return stylized
 
     def frame(self, clip: int, style: int, index: int, content: Tensor, painting: Tensor) -> Tensor:
         return self._paint(clip, content, painting)
@@ -48,9 +55,21 @@ class Model:
         with torch.random.fork_rng():
             torch.manual_seed(mix(self.seed, draw))
             inputs = (content, style) if self.strength is None else (content, style, self.strength)
+            before = _random_state(content.device)
             stylized: Tensor = self.generator(*inputs)
+            self.draws = self.draws or not torch.equal(_random_state(content.device), before)
         finite = stylized.isfinite().flatten(1).all(dim=1)[:, None, None, None]
         return torch.where(finite, to_float(to_uint8(stylized)), torch.nan)
+
+
+def _random_state(device: torch.device) -> Tensor:
+    """The states of torch's default generators, on the CPU and on the device."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    elif device.type == "mps":
+        states.append(torch.mps.get_rng_state())
+    return torch.cat(states)
 
 
 class Pictures:
