@@ -16,7 +16,7 @@ import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -33,6 +33,9 @@ Input = TypeVar("Input")
 
 MULTIRUN = ("-m", "--multirun")
 
+# Where the images are: each the config of a set of images, or one or several folders in its place.
+IMAGE_SETS = ("data.content", "data.style", "data.image")
+
 OmegaConf.register_new_resolver("runs_at_a_time", runs_at_a_time, replace=True)
 
 # These are about the user's input and say how to mend it, so they end in one line; SCUMBLE_TRACEBACK=1 shows more.
@@ -43,7 +46,7 @@ def train(arguments: Sequence[str]) -> None:
     """Compose ``conf/train.yaml`` with the overrides and train."""
     # Hydra's parser takes overrides in one piece only; users write -m anywhere.
     arguments = sorted(with_saved_overrides(arguments), key=lambda argument: argument not in MULTIRUN)
-    arguments = with_quoted_folder(arguments)
+    arguments = with_lists_of_folders(with_quoted_folder(arguments))
     check_grid(arguments)
     sys.argv = ["scumble train", *arguments, *naming_of_sweep(arguments)]
     hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="train")(_train)()
@@ -109,6 +112,27 @@ def with_quoted_folder(arguments: Sequence[str]) -> list[str]:
     return [key + quoted(word.removeprefix(key)) if is_plain.match(word) else word for word in arguments]
 
 
+def with_lists_of_folders(arguments: Sequence[str]) -> list[str]:
+    """The arguments, where ``data.style=[A,B]`` is two words, so that a list of folders replaces any set of images.
+
+    Hydra puts a string in the place of a set's config, but merges a list with it, which fails: the string comes first.
+    The second word has a ``++``, since Hydra's sweeper keeps one word of each spelling.
+    """
+    try:
+        overrides = parse([word for word in arguments if not word.startswith("-")])
+    except ValueError:
+        return list(arguments)  # Hydra says what is wrong
+    lists = {o.input_line: [f"{o.key_or_group}=folders", f"++{o.input_line}"] for o in overrides if _lists_folders(o)}
+    return [part for word in arguments for part in lists.get(word, [word])]
+
+
+def _lists_folders(override: Override) -> bool:
+    if override.key_or_group not in IMAGE_SETS or override.get_key_element() != override.key_or_group:
+        return False
+    value = override.value()
+    return any(isinstance(choice, list) for choice in (value.list if isinstance(value, ChoiceSweep) else [value]))
+
+
 def naming_of_sweep(arguments: Sequence[str]) -> list[str]:
     """An override for Hydra, so that the runs of a sweep are named by what changes between them alone."""
     if not set(MULTIRUN) & set(arguments):
@@ -117,7 +141,8 @@ def naming_of_sweep(arguments: Sequence[str]) -> list[str]:
         overrides = parse([word for word in arguments if not word.startswith("-")])
     except ValueError:
         return []  # Hydra says what is wrong
-    same = sorted({override.key_or_group for override in overrides if not override.is_sweep_override()})
+    changed = {override.key_or_group for override in overrides if override.is_sweep_override()}
+    same = sorted({override.key_or_group for override in overrides} - changed)
     return [f"hydra.job.config.override_dirname.exclude_keys=[{','.join(map(quoted, same))}]"]
 
 
@@ -187,8 +212,8 @@ def check_grid(arguments: Sequence[str]) -> None:
 
 def what_changed(words: Sequence[str], sweep: Sequence[Override]) -> str:
     """What is different in one run of a sweep, by the overrides of both: the name of its folder."""
-    swept = {override.get_key_element() for override in sweep if override.is_sweep_override()}
-    return ",".join(sorted(word for word in words if word.split("=", 1)[0] in swept))
+    swept = {_key(override.get_key_element()) for override in sweep if override.is_sweep_override()}
+    return ",".join(sorted(word for word in words if _key(word) in swept))
 
 
 def by_message(errors: Mapping[str, str]) -> str:

@@ -64,5 +64,5 @@ def _prepare(folder: Path, download: bool, fetch: Callable[[], None], key: str, 
     except (OSError, RuntimeError) as error:
         raise OSError(
             f"cannot fetch {what}: {error}. Fetch it elsewhere and set {key}.root=DIR to the folder that holds "
-            f"{folder.name}, or train on your own images with data=folders"
+            f"{folder.name}, or train on your own images with data.content=FOLDER data.style=FOLDER"
         ) from error

@@ -66,6 +66,11 @@ class Folders:
         self.strict = strict
         self.name = name
 
+    @property
+    def place(self) -> str:
+        """The folders, as the user gave them."""
+        return ", ".join(map(str, _roots(self.folders)))
+
     def prepare(self) -> None:
         """Nothing: the files are there already."""
 

@@ -1,6 +1,7 @@
 """The data modules: endless training batches and a fixed validation set, from one set of images or pairs of two."""
 
 import hashlib
+import logging
 import math
 import signal
 from abc import abstractmethod
@@ -21,6 +22,8 @@ from scumble.data.singles import SingleBatches, TrainingImages, ValidationImages
 from scumble.data.sources import ImageSource, Split
 from scumble.data.walk import EndlessBatches
 from scumble.resume import ResumeError
+
+log = logging.getLogger(__name__)
 
 Source = ImageSource | str | Path | Sequence[str | Path]
 Batch = dict[str, Tensor]
@@ -177,6 +180,7 @@ class _ImageFiles(EndlessData):
         for name, split in self.splits.items():
             if not split.train:
                 raise ValueError(f"data.{name} has no training images; set another folder or data.validation_fraction")
+        log.info("; ".join(_described(name, self.sources[name], split) for name, split in self.splits.items()))
 
     def compute_fingerprint(self) -> str:
         """By the names and sizes of the files, wherever their folders are."""
@@ -281,6 +285,12 @@ def _as_source(source: Source, name: str, validation_fraction: float, strict: bo
     if isinstance(source, str | Path | Sequence):
         return Folders(source, validation_fraction=validation_fraction, strict=strict, name=name)
     return source
+
+
+def _described(name: str, source: ImageSource, split: Split) -> str:
+    """Which images a set has, for the user."""
+    place = source.place if isinstance(source, Folders) else type(source).__name__
+    return f"data.{name}: {place}, {len(split.train)} images to train on and {len(split.validation)} held out"
 
 
 def _ignore_signals(worker: int) -> None:

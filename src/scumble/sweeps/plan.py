@@ -11,7 +11,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from scumble.config import config_hash, instantiate
-from scumble.hydra_app import by_message, compose_run, message_of, parse, quoted, runs_of_grid, what_changed
+from scumble.hydra_app import (
+    by_message,
+    compose_run,
+    message_of,
+    parse,
+    quoted,
+    runs_of_grid,
+    what_changed,
+    with_lists_of_folders,
+)
 from scumble.sweeps.commands import in_columns
 
 # Of each of the different runs so many steps are trained, with a checkpoint in the middle, a validation at the end.
@@ -57,6 +66,7 @@ def plan(overrides: Sequence[str]) -> int:
 
     Raises: ValueError if the overrides do not say which runs there are.
     """
+    overrides = with_lists_of_folders(overrides)
     grid = runs_of_grid(overrides)
     if not grid:
         raise ValueError("only a grid can be planned: a sampler draws the values of its runs one after the other")
