@@ -207,6 +207,18 @@ def test_a_run_folder_cannot_configure_hydra_itself_or_trust_itself(override: st
     assert override not in arguments
 
 
+@pytest.mark.parametrize("name", ["run", "a=1,b={c}"])
+@pytest.mark.parametrize("written", ["run_dir={}", "run_dir='{}'", '++run_dir="{}"', "++run_dir={}", "+run_dir={}"])
+@pytest.mark.parametrize("resume", ["resume=true", "resume=failed", "++resume=True"])
+def test_a_resumed_run_gets_its_saved_overrides(name: str, written: str, resume: str, tmp_path: Path):
+    folder = tmp_path / name
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text("[loss_weights.style=5, steps=9, run_dir=x]")
+    arguments = [written.replace("{}", str(folder), 1), resume, "steps=12"]
+    assert with_saved_overrides(arguments) == [*arguments, "loss_weights.style=5"]
+    assert with_saved_overrides([*arguments[:1], "resume=false"]) == [arguments[0], "resume=false"]
+
+
 def test_the_config_folder_is_there():
     assert (CONFIG_FOLDER / "train.yaml").is_file()
 
@@ -217,6 +229,7 @@ def test_the_config_folder_is_there():
         ("run_dir=sweep/loss_weights.style=1,task.accumulate=2", "sweep/loss_weights.style=1,task.accumulate=2"),
         ("run_dir=my runs/it's {one}", "my runs/it's {one}"),
         ("run_dir='sweep/steps=5'", "sweep/steps=5"),
+        ("++run_dir=sweep/steps=5", "sweep/steps=5"),
         ("run_dir=${name}", "test"),
     ],
 )

@@ -1,10 +1,14 @@
 import math
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from runs import make_images, scumble_here
+from torch import Tensor, nn
 
+from scumble.callbacks import ExportEncoder
+from scumble.checkpoint import load_task
 from scumble.losses.perceptual import channel_moments, content_loss, gram_matrix, gram_style_loss, moment_style_loss
 from scumble.networks.perceptual_encoders import STYLE_LAYERS, DistilledEncoder, random_encoder, start_from_teacher
 from scumble.tasks.distillation import (
@@ -221,3 +225,20 @@ def test_encoder_state_is_the_encoder_alone_in_half_precision(task: Distillation
         assert tensor.dtype == torch.float16
         assert tensor.is_contiguous()
         torch.testing.assert_close(tensor.float(), expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_exports_an_encoder_that_loads(tmp_path: Path):
+    images = make_images(tmp_path / "images", 4)
+    small = ["debug=tiny", "logger=csv", "data=folders", f"data.content={images}", f"data.style={images}", "steps=1"]
+    small += ["data.validation_size=32", "val_every_n_steps=1", "data.load_size=40", "task.lure_steps=1"]
+    scumble_here("train", "experiment=distill", "perceptual_encoder=random", *small, "run_dir=run", cwd=tmp_path)
+    file = tmp_path / "run" / "encoder.safetensors"
+    task = load_task(tmp_path / "run")
+    encoder = DistilledEncoder(str(file))
+    for name, tensor in task.student.encoder.state_dict().items():
+        torch.testing.assert_close(encoder.state_dict()[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_only_a_distillation_has_an_encoder_to_export(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"the task is a Linear; set callbacks\.encoder=null"):
+        ExportEncoder(tmp_path).setup(None, nn.Linear(1, 1), "fit")  # type: ignore[arg-type]

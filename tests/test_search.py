@@ -102,6 +102,20 @@ def test_the_same_seed_draws_the_same(tmp_path: Path, sampler: str) -> None:
     assert len({trial["x"] for trial in first}) > 4
 
 
+def test_nsga2_learns_after_a_quarter_of_the_trials(tmp_path: Path) -> None:
+    def generations(folder: str, **options: Any) -> list[int]:
+        search = search_in(tmp_path / folder, sampler="nsga2", **options)
+        finish(search, 20)
+        trials = search.study.trials
+        return [next(v for k, v in each.system_attrs.items() if k.endswith("generation")) for each in trials]
+
+    assert generations("a", trials=20) == [number // 5 for number in range(20)]
+    assert search_in(tmp_path / "a", sampler="nsga2", trials=60).options == {"population_size": 5}, "it is kept"
+    assert generations("b", trials=20, options={"population_size": 10}) == [number // 10 for number in range(20)]
+    assert search_in(tmp_path / "c", sampler="nsga2", trials=4).options == {"population_size": 2}
+    assert search_in(tmp_path / "d", sampler="nsga2", trials=999).options == {"population_size": 50}
+
+
 def test_tpe_comes_nearer_to_the_front_than_chance(tmp_path: Path) -> None:
     def mean_distance(sampler: str) -> float:
         late = finish(search_in(tmp_path / sampler, sampler=sampler), 40)[20:]

@@ -84,9 +84,13 @@ def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
     may be a stranger's: it decides neither what Hydra itself loads (``hydra...``) nor whom to trust, and the config
     that comes out is checked before anything is made of it.
     """
-    values = dict(argument.split("=", 1) for argument in arguments if "=" in argument and not argument.startswith("-"))
+    try:
+        given = parse([word for word in with_quoted_folder(arguments) if not word.startswith("-")])
+    except ValueError:
+        return list(arguments)  # Hydra says what is wrong
+    values = {override.key_or_group: str(override.value()) for override in given}
     saved = Path(values.get("run_dir", "")) / ".hydra" / "overrides.yaml"
-    if values.get("resume", "").lower() != "true" or not saved.is_file():
+    if values.get("resume", "").lower() not in ("true", "failed") or not saved.is_file():
         return list(arguments)
     before = yaml.safe_load(saved.read_text()) or []
     decided = {_key(argument) for argument in arguments} | {"trust"}
@@ -108,8 +112,8 @@ def saved_generator(folder: Path, decided: Collection[str]) -> list[str]:
 
 def with_quoted_folder(arguments: Sequence[str]) -> list[str]:
     """The arguments with ``run_dir`` in quotes: the folder of a run of a sweep has characters of Hydra's grammar."""
-    key, is_plain = "run_dir=", re.compile(r"run_dir=[^'\"]")
-    return [key + quoted(word.removeprefix(key)) if is_plain.match(word) else word for word in arguments]
+    found = [(word, re.fullmatch(r"(\+{0,2}run_dir=)([^'\"].*)", word, re.DOTALL)) for word in arguments]
+    return [match[1] + quoted(match[2]) if match else word for word, match in found]
 
 
 def with_lists_of_folders(arguments: Sequence[str]) -> list[str]:

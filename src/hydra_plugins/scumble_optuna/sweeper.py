@@ -86,7 +86,9 @@ class OptunaSweeper(Sweeper):
                 raise FileExistsError(
                     f"{folder} has a search already; set resume=true to go on with it, or another hydra.sweep.dir"
                 )
-            search = Search(folder, parameters, self.objectives, self.sampler, self.sampler_options, self.seed)
+            search = Search(
+                folder, parameters, self.objectives, self.sampler, self.sampler_options, self.seed, self.n_trials
+            )
             OmegaConf.save(self.config, folder / "multirun.yaml")
             for batch in search.batches(self.n_trials, self.n_jobs):
                 self._train(search, batch, fixed)

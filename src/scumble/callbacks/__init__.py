@@ -1,6 +1,7 @@
 """Callbacks: what happens around training. Each does one thing and can be left out of a config."""
 
 from scumble.callbacks.checkpoints import Checkpoints
+from scumble.callbacks.encoder import ExportEncoder
 from scumble.callbacks.metrics import Metrics
 from scumble.callbacks.monitors import Monitor, Monitors
 from scumble.callbacks.picture_grid import PictureGrid
@@ -11,6 +12,7 @@ from scumble.callbacks.stopwatch import Stopwatch
 
 __all__ = [
     "Checkpoints",
+    "ExportEncoder",
     "Metrics",
     "Monitor",
     "Monitors",

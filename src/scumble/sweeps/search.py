@@ -27,6 +27,8 @@ from scumble.seeding import SEARCH, mix
 JOURNAL_FILE, FRONT_FILE, LOCK_FILE = "search.journal", "front.json", ".search.lock"
 STUDY = "search"
 SAMPLERS: dict[str, Callable[..., BaseSampler]] = {"tpe": TPESampler, "nsga2": NSGAIISampler, "random": RandomSampler}
+# Optuna's population of NSGA-II, and the largest that is chosen here.
+POPULATION = 50
 # What a trial is, in the words of the ledger.
 WORDS = {
     TrialState.COMPLETE: "done",
@@ -75,7 +77,9 @@ class Search:
 
     What is drawn for a trial is a function of the seed, of its number and of what the trials before it reached. So a
     search that was killed and goes on draws what it would have drawn. ``objectives`` are names of metrics, each with
-    ``minimize`` or ``maximize``; ``options`` are those of Optuna's sampler.
+    ``minimize`` or ``maximize``; ``options`` are those of Optuna's sampler. ``trials`` is how many there will be:
+    NSGA-II draws a whole population at random before it learns, so by default that is a quarter of them. A search keeps
+    the population that it began with.
 
     Raises: ValueError if a sampler, an option or an objective is wrong, or if the study in the folder is of another
     search.
@@ -89,6 +93,7 @@ class Search:
         sampler: str = "tpe",
         options: Mapping[str, Any] | None = None,
         seed: int = 0,
+        trials: int = 4 * POPULATION,
     ):
         if not objectives:
             raise ValueError("a search needs an objective, the name of a metric: hydra.sweeper.minimize=[METRIC]")
@@ -99,6 +104,8 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = _open(self.folder / JOURNAL_FILE, list(self.objectives.values()))
         self._check_same_search()
+        if sampler == "nsga2" and "population_size" not in self.options:
+            self.options["population_size"] = self._population(trials)
 
     def batches(self, trials: int, size: int) -> Iterator[list[Drawn]]:
         """All that is to be run until there are so many trials, in batches that can run at the same time.
@@ -163,6 +170,13 @@ class Search:
             return SAMPLERS[self.sampler](**self.options, seed=seed)
         except (TypeError, ValueError) as error:
             raise ValueError(f"hydra.sweeper.sampler_options of {self.sampler}: {error}") from error
+
+    def _population(self, trials: int) -> int:
+        """The population of this search: chosen by its number of trials when it is new, and kept."""
+        if "population" not in self.study.user_attrs:
+            is_old = bool(self._trials())  # it began with Optuna's
+            self.study.set_user_attr("population", POPULATION if is_old else max(2, min(POPULATION, trials // 4)))
+        return int(self.study.user_attrs["population"])
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states or None)
@@ -294,6 +308,6 @@ def check_ranks(trainer: Mapping[str, Any], launcher: str) -> None:
     raise ValueError(
         f"a sweeper that draws parameters cannot train a run on several devices (trainer.devices={devices}): each rank "
         "would be started as a search of its own and draw others, so the ranks would train different models. Use a "
-        "trainer with one device (trainer=cpu, trainer=gpu), hydra/launcher=submitit_slurm, or the grid "
+        "trainer with one device (trainer=cpu, trainer=gpu), hydra/launcher=slurm, or the grid "
         "(hydra/sweeper=basic)"
     )
