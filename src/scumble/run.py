@@ -83,6 +83,9 @@ def train(config: DictConfig) -> dict[str, float]:
         _record(run_dir, State.PREEMPTED, plain, _newest_step(run_dir))
         log.info("%s: the checkpoint is written", preempted)
         preempted.give_way()
+    except KeyboardInterrupt:
+        _record(run_dir, State.PREEMPTED, plain, _newest_step(run_dir))
+        raise
     except Exception:
         _record(run_dir, State.FAILED, plain, _newest_step(run_dir))
         raise
@@ -142,9 +145,12 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
     if trainer.is_global_zero:
         log.info("Run folder: %s%s", run_dir, f", resumed at step {start}" if start else "")
     sys.argv[0] = str(RANK_SCRIPT)
-    trainer.fit(task, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:  # Lightning exits with 1 after Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
     if trainer.is_global_zero:
         tell_what_next(run_dir, plain, task)
     stopped = next((each.stopped for each in callbacks if isinstance(each, Monitors)), "")
