@@ -167,20 +167,24 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     """
     plain = to_plain(config)
     torch.set_num_threads(plain["threads"])
+    try:
+        device = torch.device(plain["device"])
+    except RuntimeError:
+        raise ValueError(f"device is {plain['device']!r}; accepted: cpu, cuda, mps") from None
     checkpoint = find_checkpoint(plain["run_dir"])
     saved = checkpoint.config["data"] | plain["data"]
-    task = load_task(checkpoint, plain["trust"])
+    task = load_task(checkpoint, plain["trust"]).to(device)
     if not isinstance(task, HasResults):
         raise ValueError(f"{checkpoint.path}: a {type(task).__name__} makes no images that can be measured")
     data: EndlessData = instantiate_untrusted(saved, plain["trust"])
     data.prepare_data()
     data.setup("validate")
-    metrics: ImageMetrics = instantiate(plain["metrics"])
+    metrics: ImageMetrics = instantiate(plain["metrics"]).to(device)
     torch.manual_seed(plain["seed"])  # noise of the validation, if the task has any
     batches = DataLoader(data.validation_set(), batch_size=data.validation_batch_size)
     images = 0
     for batch in track(batches, "Measuring", disable=not sys.stderr.isatty()):
-        metrics.update_from(task, batch)
+        metrics.update_from(task, {name: values.to(device) for name, values in batch.items()})
         images += len(next(iter(batch.values())))
     found = metrics.compute()
     report = {
