@@ -26,7 +26,7 @@ FOLDER = "checkpoints"
 KEY = "scumble"
 _NAME = re.compile(r"step=(\d+)\.ckpt")
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class CheckpointError(ValueError):
@@ -118,7 +118,7 @@ def latest_checkpoint(run_dir: str | Path) -> Checkpoint | None:
         try:
             return Checkpoint(path, read_checkpoint(path))
         except CheckpointError as error:
-            logger.warning("%s. Going on with the one before it.", error)
+            log.warning("%s. Going on with the one before it.", error)
     return None
 
 
