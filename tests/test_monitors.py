@@ -273,12 +273,33 @@ def test_evaluate_writes_beside_a_checkpoint_file(run: Path, tmp_path: Path, fol
     assert report["checkpoint"] == "model.ckpt"
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--protocol", "--help"]])
+def test_the_help_of_evaluate_leads_to_the_flags_of_protocols(words: list[str], tmp_path: Path):
+    shown = scumble_here("evaluate", *words, cwd=tmp_path).stdout
+    assert "--protocol FILE" in shown
+    assert ("--batch-size" in shown) == (len(words) > 1)
+
+
+@pytest.mark.gpu
+def test_evaluate_measures_on_a_gpu(run: Path, tmp_path: Path):
+    scumble_here("evaluate", f"run_dir={run}", "device=cuda", cwd=tmp_path)
+    assert json.loads((run / "evaluation.json").read_text())["images"] > 0
+
+
+def test_evaluate_moves_all_to_its_device(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """There is no device but the CPU here: meta tensors, which cannot be measured, show that one is asked for."""
+    result = scumble_here("evaluate", f"run_dir={run}", "device=meta", cwd=tmp_path, check=False)
+    assert result.returncode
+    assert "meta" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         ([], "run_dir"),
         (["run_dir=nowhere"], "no checkpoint nowhere; give a run folder or a .ckpt file"),
         (["run_dir=nowhere", "metrisc=lpips"], "metrisc"),
+        (["run_dir=nowhere", "device=gpu"], "device"),
     ],
 )
 def test_mistakes_of_evaluate_end_in_one_line(overrides: list[str], message: str, tmp_path: Path):

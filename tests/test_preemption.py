@@ -1,10 +1,14 @@
 """Kills and signals at chosen moments: nothing is lost, and the resumed run is the uninterrupted one."""
 
+import json
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from runs import TINY, make_images, scumble, scumble_here
+from runs import TINY, last_step, make_images, scumble, scumble_here
 
 from scumble.callbacks.preemption import Preempted
 from scumble.check_resume import differences
@@ -127,3 +131,25 @@ def test_checkpoints_that_cannot_be(tmp_path: Path, arguments: list[str], overri
     result = scumble_here("train", *arguments, override, "run_dir=run", cwd=tmp_path, check=False)
     assert result.returncode
     assert message in result.stderr
+
+
+def test_ctrl_c_says_so_and_the_run_can_be_resumed(tmp_path: Path, arguments: list[str]) -> None:
+    # A shell starts what runs in its background deaf to Ctrl-C.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += "from scumble.cli import main; main()"
+    command = [sys.executable, "-c", program, "train", *arguments, "steps=100000"]
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen([*command, "run_dir=run"], cwd=tmp_path, stdout=output, stderr=output)
+        try:
+            deadline = time.monotonic() + 300
+            while last_step(tmp_path / "run") < 2 and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=120) == 1
+        finally:
+            process.kill()
+    said = (tmp_path / "output").read_text()
+    assert said.splitlines()[-1] == "scumble: interrupted", said[-500:]
+    assert "Traceback" not in said
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "preempted"
+    assert "- state: ended by KeyboardInterrupt, step" in (tmp_path / "run" / "report.md").read_text()

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 from runs import TINY, difference, make_images, scumble, scumble_here, scumble_killed_at
 
 from scumble.checkpoint import checkpoint_path, read_checkpoint
@@ -67,20 +66,19 @@ def test_the_learning_rate_of_a_network_that_waits_for_its_turn_is_resumed_too(
 
 
 def test_resume_goes_past_a_damaged_checkpoint(tmp_path: Path, images: tuple[str, str]) -> None:
-    arguments = [*TINY, *images, "steps=12", "checkpoint_every_n_steps=4"]
+    arguments = [*TINY, *images, "checkpoint_every_n_steps=4", "optimizer.lr_schedule.steps=20"]
     whole, damaged = tmp_path / "whole", tmp_path / "damaged"
-    scumble_here("train", *arguments, f"run_dir={whole}", cwd=tmp_path)
-    scumble_here("train", *arguments[:-2], "steps=8", "checkpoint_every_n_steps=4", f"run_dir={damaged}", cwd=tmp_path)
+    scumble_here("train", *arguments, "steps=12", f"run_dir={whole}", cwd=tmp_path)
+    scumble_here("train", *arguments, "steps=8", f"run_dir={damaged}", cwd=tmp_path)
     newest = checkpoint_path(damaged, 8)
     newest.write_bytes(newest.read_bytes()[:-1000])
 
     result = scumble_here("train", f"run_dir={damaged}", "resume=true", "steps=12", cwd=tmp_path)
 
     assert "step=00000008.ckpt: torn" in result.stdout + result.stderr
-    weights = [read_checkpoint(checkpoint_path(run, 12))["state_dict"] for run in (whole, damaged)]
-    # The cosine schedule of the learning rate ends at `steps`, so the first 4 steps of the two runs differ slightly.
-    assert weights[0].keys() == weights[1].keys()
-    assert all(torch.isfinite(value).all() for value in weights[1].values())
+    first, second = (read_checkpoint(checkpoint_path(run, 12)) for run in (whole, damaged))
+    for part in ("state_dict", "optimizer_states"):
+        assert difference(first[part], second[part]) == []
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path, images: tuple[str, str]) -> None:

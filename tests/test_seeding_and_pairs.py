@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from scumble import seeding
 from scumble.data.colours import change_colours, random_colour_change
 from scumble.data.image_set import ImageSet, random_crop
 from scumble.data.module import validation_batches
 from scumble.data.pairs import Pair, PairBatches, TrainingPairs, ValidationPairs
 from scumble.images import write_image
-from scumble.seeding import ORDER, PAINTER, SAMPLE, STEP, VALIDATION, mix
+from scumble.seeding import ORDER, PAINTER, SAMPLE, SEARCH, STEP, VALIDATION, mix
 
 # Seeding
 
@@ -39,8 +40,9 @@ def test_mix_keeps_its_values():
 
 
 def test_mix_tells_order_length_and_streams_apart():
-    streams = (ORDER, SAMPLE, STEP, PAINTER, VALIDATION)
-    assert len(set(streams)) == len(streams)
+    streams = [value for name, value in vars(seeding).items() if name.isupper()]
+    assert {ORDER, SAMPLE, STEP, PAINTER, VALIDATION, SEARCH} <= set(streams)
+    assert len(set(streams)) == len(streams), "no two uses share their numbers"
     seeds = {mix(seed, stream, step) for seed in range(10) for stream in streams for step in range(50)}
     assert len(seeds) == 10 * len(streams) * 50
     assert mix(1, 2) != mix(2, 1)

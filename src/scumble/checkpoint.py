@@ -29,7 +29,7 @@ SHIPPED = "shipped"
 KEY = "scumble"
 _NAME = re.compile(r"step=(\d+)\.ckpt")
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class CheckpointError(ValueError):
@@ -121,7 +121,7 @@ def latest_checkpoint(run_dir: str | Path) -> Checkpoint | None:
         try:
             return Checkpoint(path, read_checkpoint(path))
         except CheckpointError as error:
-            logger.warning("%s. Going on with the one before it.", error)
+            log.warning("%s. Going on with the one before it.", error)
     return None
 
 

@@ -22,6 +22,9 @@ def evaluate(arguments: Sequence[str]) -> None:
     """measure a trained run on images that it never saw (run_dir=RUN key=value ..., or --protocol FILE)"""
     if any(word.split("=", 1)[0] == "--protocol" for word in arguments):
         from scumble.protocol.commands import evaluate
+
+        if not {"-h", "--help"}.isdisjoint(arguments):
+            arguments = ["--help"]  # --protocol alone would miss its FILE
     else:
         from scumble.hydra_app import evaluate
 

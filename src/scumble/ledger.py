@@ -76,15 +76,15 @@ def record(
     The error of an earlier attempt is gone with any state but failed.
     """
     status = Status(
-        state,
-        run_key(config),
-        step,
-        dict(metrics or {}),
-        socket.gethostname(),
-        os.getpid(),
-        config.get("steps", 0),
-        reason,
-        own_job(),
+        state=state,
+        key=run_key(config),
+        step=step,
+        metrics=dict(metrics or {}),
+        host=socket.gethostname(),
+        process=os.getpid(),
+        steps=config.get("steps", 0),
+        reason=reason,
+        job=own_job(),
     )
     with atomic_write(Path(run_dir) / STATUS_FILE) as file:
         file.write(json.dumps(status._asdict(), indent=2).encode())

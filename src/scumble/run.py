@@ -86,6 +86,9 @@ def train(config: DictConfig) -> dict[str, float]:
         _record(run_dir, State.PREEMPTED, plain, _newest_step(run_dir))
         log.info("%s: the checkpoint is written", preempted)
         preempted.give_way()
+    except KeyboardInterrupt:
+        _record(run_dir, State.PREEMPTED, plain, _newest_step(run_dir))
+        raise
     except Exception:
         _record(run_dir, State.FAILED, plain, _newest_step(run_dir))
         raise
@@ -151,9 +154,12 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
         if start_weights:
             log.info("Starts from %s", start_weights)
     sys.argv[0] = str(RANK_SCRIPT)
-    trainer.fit(task, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint.path if checkpoint else None, weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:  # Lightning exits with 1 after Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
     if trainer.is_global_zero:
         tell_what_next(run_dir, plain, task)
     stopped = next((each.stopped for each in callbacks if isinstance(each, Monitors)), "")
@@ -170,20 +176,24 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     """
     plain = to_plain(config)
     torch.set_num_threads(plain["threads"])
+    try:
+        device = torch.device(plain["device"])
+    except RuntimeError:
+        raise ValueError(f"device is {plain['device']!r}; accepted: cpu, cuda, mps") from None
     checkpoint = find_checkpoint(plain["run_dir"])
     saved = checkpoint.config["data"] | plain["data"]
-    task = load_task(checkpoint, plain["trust"])
+    task = load_task(checkpoint, plain["trust"]).to(device)
     if not isinstance(task, HasResults):
         raise ValueError(f"{checkpoint.path}: a {type(task).__name__} makes no images that can be measured")
     data: EndlessData = instantiate_untrusted(saved, plain["trust"])
     data.prepare_data()
     data.setup("validate")
-    metrics: ImageMetrics = instantiate(plain["metrics"])
+    metrics: ImageMetrics = instantiate(plain["metrics"]).to(device)
     torch.manual_seed(plain["seed"])  # noise of the validation, if the task has any
     batches = DataLoader(data.validation_set(), batch_size=data.validation_batch_size)
     images = 0
     for batch in track(batches, "Measuring", disable=not sys.stderr.isatty()):
-        metrics.update_from(task, batch)
+        metrics.update_from(task, {name: values.to(device) for name, values in batch.items()})
         images += len(next(iter(batch.values())))
     found = metrics.compute()
     report = {

@@ -34,6 +34,11 @@ class StepProgressBar(TQDMProgressBar):
             bar.n = trainer.global_step
             bar.set_postfix(self.get_metrics(trainer, pl_module))
 
+    def on_exception(self, *args: Any) -> None:
+        """Close the bar, so that what is said of the end stands on a line below it."""
+        if self._train_progress_bar is not None:
+            self.train_progress_bar.close()
+
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
         return {name.removeprefix("train/"): value for name, value in metrics.items() if name != "v_num"}

@@ -26,7 +26,8 @@ class Report(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         if hasattr(self, "started"):
-            self._write(trainer, f"ended by {type(exception).__name__}: {exception}")
+            reason = f"{type(exception).__name__}: {exception}".removesuffix(": ")
+            self._write(trainer, f"ended by {reason}")
 
     def _write(self, trainer: L.Trainer, state: str) -> None:
         if not trainer.is_global_zero:

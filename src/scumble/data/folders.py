@@ -15,7 +15,7 @@ from scumble.data.sources import Split
 from scumble.files import atomic_write
 from scumble.images import IMAGE_SUFFIXES, ImageError, read_image
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 # Decoding releases the interpreter's lock; on more threads the disk is what limits the scan.
 _THREADS = 4
@@ -109,7 +109,7 @@ class Folders:
             except OSError as error:
                 return None, f"{error.strerror}; check the path and its permissions"
 
-        logger.info("checking %d files of %s", len(paths), self.name)
+        log.info("checking %d files of %s", len(paths), self.name)
         with ThreadPoolExecutor(_THREADS) as threads:
             checked = dict(zip(paths, threads.map(check, paths), strict=True))
         index.save()
@@ -130,7 +130,7 @@ class Folders:
                 f"{len(skipped)} of {total} files of {self.name} cannot be used; "
                 f"repair or remove them, or set strict=false to leave them out\n{details}"
             )
-        logger.warning("%d of %d files of %s are left out\n%s", len(skipped), total, self.name, details)
+        log.warning("%d of %d files of %s are left out\n%s", len(skipped), total, self.name, details)
 
 
 class _State(NamedTuple):
@@ -179,7 +179,7 @@ class _Index:
             with atomic_write(self.file) as file:
                 file.write(json.dumps(self._current).encode())
         except OSError as error:
-            logger.warning("the images will be checked again next time: %s; set SCUMBLE_CACHE", error)
+            log.warning("the images will be checked again next time: %s; set SCUMBLE_CACHE", error)
 
     def _load(self) -> dict[str, tuple[_State, str]]:
         """What an earlier run wrote; nothing if it is missing or damaged."""
@@ -229,7 +229,7 @@ def _is_special(path: Path) -> bool:
 
 
 def _warn(error: OSError) -> None:
-    logger.warning("a folder is left out: %s", error)
+    log.warning("a folder is left out: %s", error)
 
 
 def _similar(missing: Path) -> str:

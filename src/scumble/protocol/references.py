@@ -23,7 +23,7 @@ from scumble.protocol.metrics import PAIR_METRICS, SET_METRICS, Describe, Descri
 Role = Literal["content", "style"]
 MEMORY = 1 << 30
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class References:
@@ -120,7 +120,7 @@ class References:
         if role == "style":
             sets = [SET_METRICS[name] for name in self.protocol.metrics if name in SET_METRICS]
             needs |= {metric.describe: metric.needs for metric in sets}
-        kept = [describe for describe, role in needs.items() if role in ("perceptual_encoder", "inception")]
+        kept = [describe for describe, network in needs.items() if network in ("perceptual_encoder", "inception")]
         return kept, [describe for describe in needs if describe not in kept]
 
     def _description_file(self, role: Role, index: int, describers: Sequence[Describe]) -> Path | None:
@@ -172,4 +172,4 @@ def _write(tensors: dict[str, Tensor], path: Path) -> None:
         with atomic_write(path) as file:
             file.write(save({key: tensor.cpu() for key, tensor in tensors.items()}))
     except OSError as error:
-        logger.warning("the references will be described again next time: %s; set SCUMBLE_CACHE", error)
+        log.warning("the references will be described again next time: %s; set SCUMBLE_CACHE", error)
