@@ -7,7 +7,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
 from typing import Any, TypeVar
@@ -99,7 +99,7 @@ def with_saved_overrides(arguments: Sequence[str]) -> list[str]:
     return [*arguments, *kept, *saved_generator(saved.parent, {_key(word) for word in (*arguments, *kept)})]
 
 
-def saved_generator(folder: Path, decided: Collection[str]) -> list[str]:
+def saved_generator(folder: Path, decided: set[str]) -> list[str]:
     """The generator that a run was started with, where no override names it: the default may have changed since."""
     try:
         choices = yaml.safe_load((folder / "hydra.yaml").read_text())["hydra"]["runtime"]["choices"]
@@ -107,7 +107,7 @@ def saved_generator(folder: Path, decided: Collection[str]) -> list[str]:
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return []
     known = {path.stem for path in (CONFIG_FOLDER / "generator").glob("*.yaml")}
-    return [f"generator={name}"] if name in known and not decided & {"generator", "experiment", "task"} else []
+    return [f"generator={name}"] if name in known and "generator" not in decided else []
 
 
 def with_quoted_folder(arguments: Sequence[str]) -> list[str]:
