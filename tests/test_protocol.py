@@ -306,7 +306,7 @@ def test_readers_without_torch_know_the_direction_of_every_metric():
     assert {name for name, metric in metrics.items() if metric.higher_is_better} == PROTOCOL
 
 
-def test_the_diversity_of_a_protocol_has_another_name_than_that_of_a_validation(protocol: Protocol):
+def test_a_protocol_and_a_validation_call_their_diversity_by_different_names(protocol: Protocol):
     images = torch.rand(4, 3, 32, 32)
     metrics = ImageMetrics(DistilledEncoder())
     metrics.update({"generated": images}, images)
@@ -346,7 +346,7 @@ def test_what_a_generator_draws_does_not_depend_on_the_size_of_the_batch(protoco
     content, style = torch.rand(2, 2, 3, SIZE, SIZE).unbind()
     model = Model(Drawing(), 0)
     first, second = model([4, 5], content[:1].expand_as(content), style)
-    assert not torch.equal(first, second), "each pair has noise of its own"
+    assert not torch.equal(first, second), "each pair has its own noise"
     assert torch.equal(model([5, 6], content[:1].expand_as(content), style)[0], second)
 
 

@@ -69,8 +69,7 @@ class ImageMetrics(nn.Module):
     - ``not_finite``: the share of generated images with a NaN or an infinity; nothing else is measured of them.
     - ``checkerboard``: see :func:`scumble.metrics.spectrum.checkerboard_energy`; 1 for no grid.
 
-    All are computed in float32, without autocast. With several processes the metrics are those of the images of all of
-    them.
+    All are computed in float32, without autocast. With several processes the metrics cover the images of all of them.
     """
 
     def __init__(

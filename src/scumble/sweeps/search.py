@@ -77,7 +77,7 @@ class Search:
 
     What is drawn for a trial is a function of the seed, of its number and of what the trials before it reached. So a
     search that was killed and goes on draws what it would have drawn. ``objectives`` are names of metrics, each with
-    ``minimize`` or ``maximize``; ``options`` are those of Optuna's sampler. ``trials`` is how many there will be:
+    ``minimize`` or ``maximize``; ``options`` go to Optuna's sampler. ``trials`` is how many there will be:
     NSGA-II draws a whole population at random before it learns, so by default that is a quarter of them. A search keeps
     the population that it began with.
 
