@@ -79,8 +79,9 @@ class FeatureFusion(nn.Module):
         check_image_sides(self.minimum_side, content, style)
         height, width = content.shape[-2:]
         features, style_features = self.encoder(pad_to_multiple(content, self.stride)), self.encoder(style)
+        # A fusion may answer in float32 where autocast has made the features bfloat16.
         fused = {
-            layer: torch.lerp(features[layer], fuse(features[layer], style_features[layer]), self.alpha)
+            layer: torch.lerp(maps := features[layer], fuse(maps, style_features[layer]).to(maps.dtype), self.alpha)
             for layer, fuse in self.fusions.items()
         }
         decoded = self.decode(fused)[..., :height, :width]
