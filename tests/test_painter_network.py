@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from scumble.losses.perceptual import channel_moments
 from scumble.networks.painter import NOISE_SIDE, Painter, reduce_to
 from scumble.networks.painter_layers import StyledLayer, enlarged_convolution, periodic, scaled
-from scumble.networks.summaries import StyleSummary, mix_styles
+from scumble.networks.summaries import StyleSummary, mix_styles, moments_of
 
 
 def lively(**options: object) -> Painter:
@@ -130,6 +130,13 @@ def test_the_recoloured_content_has_the_moments_of_the_style_in_opponent_colours
     content, style = 0.4 + 0.2 * images(1, 48, 48), 0.3 + 0.4 * images(1, 48, 48, seed=1)
     opponent = [torch.einsum("ij,bjhw->bihw", painter.opponent, each) for each in (painter(content, style), style)]
     torch.testing.assert_close(*map(channel_moments, opponent), atol=2e-3, rtol=2e-2)
+
+
+def test_moments_in_two_passes_are_the_moments():
+    features = 3 + torch.randn(2, 5, 9, 7)
+    torch.testing.assert_close(moments_of(features), channel_moments(features))
+    flat = moments_of(torch.full((1, 2, 8, 8), 0.7))
+    torch.testing.assert_close(flat, channel_moments(torch.full((1, 2, 8, 8), 0.7)))
 
 
 def test_the_enlarged_convolution_is_the_convolution_of_the_enlarged():

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scumble.losses.perceptual import channel_moments
 from scumble.networks.layers import check_image_sides, convolution, pad_to_multiple
 from scumble.networks.painter_layers import Affine, Attention, StyledBlock, StyledLayer, periodic, scaled
-from scumble.networks.summaries import ContentSummary, Moments, Prepared, StyleSummary, expanded
+from scumble.networks.summaries import ContentSummary, Moments, Prepared, StyleSummary, expanded, moments_of
 from scumble.networks.weights import WEIGHTS_FOLDER, load_state, load_weights
 
 PAINTER_WEIGHTS = WEIGHTS_FOLDER / "painter.safetensors"
@@ -157,8 +156,8 @@ class Painter(nn.Module):
         return self._decode(content, self.encode(content), prepared, origin)
 
     def _summary(self, images: Tensor, features: Sequence[Tensor]) -> ContentSummary:
-        fine, middle, coarse = (channel_moments(level.float()) for level in features)
-        colours = channel_moments(torch.einsum("ij,bjhw->bihw", self.opponent, images.float()))
+        fine, middle, coarse = map(moments_of, features)
+        colours = moments_of(torch.einsum("ij,bjhw->bihw", self.opponent, images.float()))
         flat = torch.cat([moment.flatten(1) for pair in (fine, middle, coarse, colours) for moment in pair], dim=1)
         statistics = self.normalize(flat.sign() * (4 * flat.abs()).log1p())
         return ContentSummary((fine, middle, coarse), colours, statistics, self._tokens(features[2], coarse))
