@@ -18,11 +18,17 @@ def distances_of(run_dir: Path) -> list[float]:
     return [float(row["val/style_distance"]) for row in rows_of(run_dir) if row["val/style_distance"]]
 
 
+# The manners that the limits below were measured on.
+TEN_MANNERS = (
+    "+data.style.manners=[swirls,impasto,pointillism,hatching,watercolour,mosaic,stained_glass,ukiyo_e,cubism,drip]"
+)
+
+
 @pytest.mark.slow
 def test_style_transfer_learns(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     arguments = ("steps=160", "val_every_n_steps=80", "threads=1", "logger=csv", f"run_dir={run_dir}")
-    scumble("train", "generator=residual_attention", *arguments, cwd=tmp_path)
+    scumble("train", "generator=residual_attention", TEN_MANNERS, *arguments, cwd=tmp_path)
 
     def term(name: str, part: slice) -> float:
         return mean(float(row[f"train/{name}"]) for row in rows_of(run_dir)[part])
@@ -31,16 +37,6 @@ def test_style_transfer_learns(tmp_path: Path) -> None:
     assert term("style", slice(-5, None)) < 0.85 * term("style", slice(0, 2))
     distances = distances_of(run_dir)
     assert distances[-1] < distances[0]
-
-
-@pytest.mark.slow
-def test_the_painter_learns_from_nothing(tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    from_nothing = ("init_from=null", "data.image_size=64", "optimizer.optimizers.generator.lr=1e-3")
-    arguments = ("steps=200", "val_every_n_steps=40", "threads=1", "logger=csv", f"run_dir={run_dir}")
-    scumble("train", *from_nothing, *arguments, cwd=tmp_path)
-    distances = distances_of(run_dir)
-    assert distances[-1] < 0.97 * distances[0]  # measured: 6.38 after 6.93
 
 
 @pytest.mark.slow
