@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 # How many pictures each shows.
-PICTURES = {"first_run": 3, "sweep": 2}
+PICTURES = {"first_run": 4, "sweep": 2}
 
 
 @pytest.mark.slow
