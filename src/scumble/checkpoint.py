@@ -165,16 +165,26 @@ def load_generator(model: str | Path | Checkpoint, trust: Sequence[str] = ()) ->
     if not isinstance(model, Checkpoint) and Path(model).suffix in (".yaml", ".yml"):
         return _generator_of_config(Path(model), trust)
     checkpoint = find_checkpoint(model)
-    path, task, state = checkpoint.path, checkpoint.config["task"], checkpoint.content["state_dict"]
-    name = next((name for name in ("generator_ema", "generator") if any(k.startswith(f"{name}.") for k in state)), None)
-    if "generator" not in task or name is None:
+    path, task = checkpoint.path, checkpoint.config["task"]
+    weights = generator_weights(checkpoint)
+    if "generator" not in task or not weights:
         raise CheckpointError(f"{path}: is of the task {task['_target_']}, which has no generator of stylized images")
     generator: nn.Module = instantiate_untrusted(task["generator"], trust)
     if hasattr(generator, "noise_shape"):
         raise CheckpointError(f"{path}: its generator makes images from noise, and takes no photograph to stylize")
-    prefix = f"{name}."
-    load_weights(generator, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, path)
+    load_weights(generator, weights, path)
     return generator.eval().requires_grad_(False)
+
+
+def generator_weights(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The weights of a run's generator: their average over training if the run keeps one; empty if it has none."""
+    return network_weights(checkpoint, "generator_ema") or network_weights(checkpoint, "generator")
+
+
+def network_weights(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
+    """The weights of one network of the task, by their names within that network."""
+    state: dict[str, Any] = checkpoint.content["state_dict"]
+    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
 
 
 def _generator_of_config(path: Path, trust: Sequence[str]) -> nn.Module:

@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
-from scumble.checkpoint import CheckpointError, find_checkpoint
+from scumble.checkpoint import SHIPPED, CheckpointError, find_checkpoint, generator_weights, network_weights
 from scumble.networks.weights import load_state, load_weights
-
-SHIPPED = "shipped"
 
 
 def start_from(task: nn.Module, source: str | None) -> str | None:
@@ -18,7 +15,7 @@ def start_from(task: nn.Module, source: str | None) -> str | None:
     ``source`` is ``"shipped"``, the weights that ship for the task's generator, if there are any and the config names
     no others; a run folder or a checkpoint file, whose averaged generator the task starts from, and whose
     discriminator too if it is of the same shape; or None.
-    Raises: ValueError if the weights are not those of the task's generator; CheckpointError if there are none.
+    Raises: ValueError if the weights do not fit the task's generator; CheckpointError if there are none.
     """
     if source is None:
         return None
@@ -26,15 +23,14 @@ def start_from(task: nn.Module, source: str | None) -> str | None:
     if source == SHIPPED:
         return _start_from_shipped(task, generator)
     checkpoint = find_checkpoint(source)
-    state = checkpoint.content["state_dict"]
-    weights = _part(state, "generator_ema") or _part(state, "generator")
+    weights = generator_weights(checkpoint)
     if generator is None or not weights:
         raise CheckpointError(
             f"init_from={source}: {'its' if generator else 'this'} task has no generator to start from"
         )
     _load(generator, weights, f"init_from={source}")
     parts = ["generator"]
-    discriminator, judged = getattr(task, "discriminator", None), _part(state, "discriminator")
+    discriminator, judged = getattr(task, "discriminator", None), network_weights(checkpoint, "discriminator")
     if discriminator is not None and _shapes(discriminator.state_dict()) == _shapes(judged):
         discriminator.load_state_dict(judged)
         parts.append("discriminator")
@@ -65,11 +61,6 @@ def _start_average(task: nn.Module) -> None:
     average = getattr(task, "generator_ema", None)
     if average is not None:
         average.load_state_dict(task.generator.state_dict())  # type: ignore[union-attr]
-
-
-def _part(state: Mapping[str, Any], name: str) -> dict[str, Tensor]:
-    """The tensors of one network of a task."""
-    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

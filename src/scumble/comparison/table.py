@@ -36,7 +36,7 @@ class Estimate(NamedTuple):
 
 
 class Configuration(NamedTuple):
-    """Runs that differ in their seed alone, by their place in the table; ``counted`` are those of the estimates.
+    """Runs that differ in their seed alone, by their place in the table; ``counted`` are the runs of the estimates.
 
     ``strengths`` has the metrics that are known at each strength of a generator that takes one.
     """
@@ -208,7 +208,7 @@ def _all_results(run: Run) -> list[dict[str, Measured]]:
 def _objectives(metrics: Sequence[str], runs: Sequence[Run]) -> tuple[str, str]:
     """The distances from content and style that show the curves of strengths, if all runs with results have them.
 
-    Else those of the validation, or the first two metrics that there are.
+    Else the distances of the validation, or the first two metrics that there are.
     """
     first = [*_curved(metrics, runs), *(name for name in (CONTENT, STYLE) if name in metrics)]
     found = [*first, *(name for name in metrics if name not in first), CONTENT, STYLE]

@@ -137,8 +137,8 @@ class Painter(nn.Module):
     def prepare(self, content: Tensor, style: StyleSummary, strength: float | Tensor | None = None) -> Prepared:
         """What :meth:`paint` needs of a content, a style and a strength.
 
-        ``content`` (B, 3, H, W) is reduced to ``summary_side`` before anything is measured. The batch of the style
-        summary is that of the content, or 1.
+        ``content`` (B, 3, H, W) is reduced to ``summary_side`` before anything is measured. The style summary
+        has the batch of the content, or 1.
         """
         check_image_sides(self.minimum_side, content)
         reduced = reduce_to(content, self.summary_side)

@@ -49,10 +49,10 @@ def evaluate(
     """Measure models and folders of pictures, print a table, and return where the scores of each are.
 
     The scores of a run are written into its folder as ``scores-ID.json`` (ID: the first 8 digits of the protocol's),
-    those of pictures into theirs, those of a file beside it, those of the shipped painter into the current folder; with
-    ``output`` all of them go to that folder, by the names of the models. With ``strengths`` each model is measured at
-    each of them, and ``@STRENGTH`` follows its name and the ID. ``files`` are folders where the protocol's files are
-    searched before those where they were.
+    the scores of pictures into the pictures' folder, of a file beside it, of the shipped painter into the current
+    folder; with ``output`` all of them go to that folder, by the names of the models. With ``strengths`` each model is
+    measured at each of them, and ``@STRENGTH`` follows its name and the ID. ``files`` are folders that are searched
+    before the folders where the protocol's files were.
     Raises: ValueError or OSError about the protocol, its files, a model, or missing pictures.
     """
     if not models and not images:
