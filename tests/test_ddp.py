@@ -47,7 +47,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(
 ) -> None:
     """Losses, metrics, pictures and weights: equal but for the order in which floats are added."""
     data = () if system == "gan_mlp" else folders
-    common = ["train", *SYSTEMS[system], *data, "steps=6", "val_every_n_steps=3"]
+    common = ["train", *SYSTEMS[system], *data, "steps=6", "val_every_n_steps=3", "trainer.precision=64-true"]
     one, two = tmp_path / "one", tmp_path / "two"
     scumble_here(*common, "data.batch_size=4", f"run_dir={one}", cwd=tmp_path)
     for result in scumble_on_ranks(2, *common, "data.batch_size=2", f"run_dir={two}", cwd=tmp_path):

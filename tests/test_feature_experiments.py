@@ -87,30 +87,43 @@ LEARNING = (
 )  # fmt: skip
 
 # The style distance at the end as a share of that of the untouched photographs, and of that after 30 steps.
-# Measured: 16.6 untouched; adain 8.6 after 12.4, wct 8.4 after 10.1, attention 9.4 after 12.9, channel_swap 9.2 after
-# 11.6, dual_encoder 11.2 after 14.5; style_gan 11.1 after 11.5 and wgan_gp 8.8 after 12.4: they begin at recoloured
-# photographs.
+# Measured: 15.2 untouched. With ten manners, where it is 16.6: adain 8.6 after 12.4, wct 8.4 after 10.1, attention 9.4
+# after 12.9, channel_swap 9.2 after 11.6, dual_encoder 11.2 after 14.5.
 SHARES = {
     "adain": (0.75, 0.8),
     "wct": (0.6, 0.9),
     "attention": (0.65, 0.85),
     "channel_swap": (0.85, 0.92),
     "dual_encoder": (0.8, 0.88),
-    "style_gan": (0.8, 1.0),
-    "wgan_gp": (0.95, 0.99),
 }
+
+
+def train_briefly(name: str, folder: Path) -> tuple[list[float], list[float]]:
+    """The style distances and the content distances of an experiment's validations."""
+    choice = [word for word in EXPERIMENTS[name] if not word.startswith("generator.")]  # at its full width
+    scumble("train", *choice, *LEARNING, f"run_dir={folder / 'run'}", cwd=folder)
+    with (folder / "run" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val/style_distance"]]
+    style, content = ([float(row[f"val/{term}_distance"]) for row in rows] for term in ("style", "content"))
+    return style, content
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHARES)
 def test_an_experiment_learns_the_style_of_held_out_pairs(tmp_path: Path, name: str) -> None:
-    choice = [word for word in EXPERIMENTS[name] if not word.startswith("generator.")]  # at its full width
-    scumble("train", *choice, *LEARNING, f"run_dir={tmp_path / 'run'}", cwd=tmp_path)
-    with (tmp_path / "run" / "metrics.csv").open() as file:
-        distances = [float(row["val/style_distance"]) for row in csv.DictReader(file) if row["val/style_distance"]]
+    distances, _ = train_briefly(name, tmp_path)
     of_untouched, of_first = SHARES[name]
     assert distances[-1] < of_untouched * untouched_style_distance()
     assert distances[-1] < of_first * distances[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["style_gan", "wgan_gp"])
+def test_an_experiment_that_begins_at_recoloured_photographs_learns_their_content(tmp_path: Path, name: str) -> None:
+    """The untrained generator gives a photograph the style's colours, and blurs it: 9.1 in style, 3.57 in content."""
+    style, content = train_briefly(name, tmp_path)
+    assert style[-1] < 0.75 * untouched_style_distance()  # measured: 9.9 and 9.7 of 15.2
+    assert content[-1] < 0.9 * 3.57  # measured: 2.8 and 2.4
 
 
 @torch.no_grad()

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import make_images, scumble_here
+from runs import difference, make_images, scumble_here
 from torch import Tensor, nn
 
+from scumble.checkpoint import checkpoint_path, read_checkpoint
+from scumble.loggers.csv_file import read_metrics
 from scumble.losses.adversarial import Hinge
 from scumble.losses.per_image import per_image
 from scumble.losses.perceptual import channel_moments, content_loss, moment_style_loss
@@ -100,9 +102,8 @@ def task(**options: object) -> StyleTransfer:
         discriminator=nn.Conv2d(3, 1, 1),
         perceptual_encoder=Encoder(),
         adversarial_loss=Hinge(),
-        loss_weights={"content": 1.0, "style": 1.0, "cycle": 1.0},
         optimizers={},
-        **options,
+        **({"loss_weights": {"content": 1.0, "style": 1.0, "cycle": 1.0}} | options),
     )
 
 
@@ -182,3 +183,37 @@ def test_a_run_that_starts_from_weights_resumes_to_the_bit(tmp_path: Path, folde
         for run in ("whole", "parts")
     ]
     assert [key for key in states[0] if not torch.equal(states[0][key], states[1][key])] == []
+
+
+def test_an_anchor_is_the_distance_to_what_the_starting_weights_paint(tmp_path: Path, folders: tuple[str, ...]):
+    """Zero at the first step, then the mean absolute difference to the starting generator, which stays as it was."""
+    scumble_here("train", *SMALL, *folders, "init_from=null", "run_dir=first", cwd=tmp_path)
+    header = (tmp_path / "first/metrics.csv").read_text().splitlines()[0]
+    assert "train/anchor" not in header, "a run from nothing has no start to stay near"
+
+    command = ("train", *SMALL, *folders, "init_from=first", "loss_weights.anchor=7", "optimizer.lr_schedule.steps=4")
+    scumble_here(*command, "run_dir=whole", "steps=4", cwd=tmp_path)
+    distances = [row["train/anchor"] for row in read_metrics(tmp_path / "whole").values() if "train/anchor" in row]
+    assert distances[0] == 0
+    assert distances[-1] > 0
+
+    def networks(run: str, step: int) -> dict[str, torch.Tensor]:
+        return read_checkpoint(checkpoint_path(tmp_path / run, step))["state_dict"]
+
+    start, end = networks("first", 4), networks("whole", 4)
+    for name in [key for key in end if key.startswith("anchor.")]:
+        assert torch.equal(end[name], start[name.replace("anchor.", "generator_ema.")]), name
+
+    scumble_here(*command, "run_dir=parts", "steps=2", cwd=tmp_path)
+    scumble_here("train", "run_dir=parts", "resume=true", "steps=4", cwd=tmp_path)
+    assert difference(end, networks("parts", 4)) == []
+
+
+def test_the_anchor_term_is_the_mean_absolute_difference():
+    made = task(generator=Painter((4, 6, 8), 1, 8, heads=2, attention=8), loss_weights={"anchor": 1.0})
+    made.remember_start()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        painted = made.generator(images, images)
+    term = made.generator_losses(images, images, painted + 0.25, {"anchor": 1.0})["anchor"]
+    assert float(term) == pytest.approx(0.25, abs=1e-5)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from scumble.checkpoint import SHIPPED, CheckpointError, find_checkpoint, generator_weights, network_weights
 from scumble.networks.weights import load_state, load_weights
+from scumble.tasks.style_transfer import StyleTransfer
 
 
 def start_from(task: nn.Module, source: str | None) -> str | None:
@@ -34,7 +35,7 @@ def start_from(task: nn.Module, source: str | None) -> str | None:
     if discriminator is not None and _shapes(discriminator.state_dict()) == _shapes(judged):
         discriminator.load_state_dict(judged)
         parts.append("discriminator")
-    _start_average(task)
+    _start_copies(task)
     return f"{' and '.join(parts)} of {checkpoint.path}"
 
 
@@ -43,7 +44,7 @@ def _start_from_shipped(task: nn.Module, generator: nn.Module | None) -> str | N
     if generator is None or path is None or getattr(generator, "has_given_weights", False):
         return None
     _load(generator, load_weights(path, "init_from"), f"init_from={SHIPPED}")
-    _start_average(task)
+    _start_copies(task)
     return "the shipped painter"
 
 
@@ -57,7 +58,10 @@ def _load(generator: nn.Module, state: dict[str, Tensor], source: str) -> None:
         ) from error
 
 
-def _start_average(task: nn.Module) -> None:
+def _start_copies(task: nn.Module) -> None:
+    """Let the average of the generator, and the copy for an anchor term, start from the same weights."""
+    if isinstance(task, StyleTransfer):
+        task.remember_start()
     average = getattr(task, "generator_ema", None)
     if average is not None:
         average.load_state_dict(task.generator.state_dict())  # type: ignore[union-attr]

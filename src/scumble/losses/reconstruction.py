@@ -33,6 +33,17 @@ def identity_loss(unchanged: Tensor, image: Tensor) -> Tensor:
     return F.l1_loss(unchanged, image)
 
 
+def anchor_loss(stylized: Tensor, at_start: Tensor) -> Tensor:
+    """Mean absolute difference between a stylized image and the one that the generator painted before training.
+
+    It keeps a trained generator near its start where a weaker judge than the one it was trained with would lead it
+    astray.
+    Source: Li and Hoiem 2016, section 3, https://arxiv.org/abs/1606.09282 (learning without forgetting).
+    Departs from the paper: images and L1 in place of class probabilities and their cross-entropy.
+    """
+    return F.l1_loss(stylized, at_start)
+
+
 def reconstruction_loss(restored: Tensor, image: Tensor) -> Tensor:
     """Mean absolute difference between a restored image and the image as it was.
 

@@ -70,11 +70,11 @@ class Painter(nn.Module):
         self.token_grid = tokens
         self.encoder = nn.ModuleList(
             [
-                nn.Sequential(convolution(12, fine), nn.LeakyReLU(0.1)),
-                nn.Sequential(convolution(fine, middle, stride=2), nn.LeakyReLU(0.1)),
+                nn.Sequential(convolution(12, fine), nn.LeakyReLU(0.1, inplace=True)),
+                nn.Sequential(convolution(fine, middle, stride=2), nn.LeakyReLU(0.1, inplace=True)),
                 nn.Sequential(
-                    convolution(middle, coarse, stride=2), nn.LeakyReLU(0.1), convolution(coarse, coarse),
-                    nn.LeakyReLU(0.1),
+                    convolution(middle, coarse, stride=2), nn.LeakyReLU(0.1, inplace=True), convolution(coarse, coarse),
+                    nn.LeakyReLU(0.1, inplace=True),
                 ),
             ]
         )  # fmt: skip
@@ -193,9 +193,9 @@ class Painter(nn.Module):
             hidden = block(hidden, next(layers), next(layers), grain)
         enlarge, refine, finish = self.decoder
         grain = noise(4)
-        hidden = F.relu(enlarge(hidden, next(layers), grain, middle))
-        hidden = F.relu(refine(hidden, next(layers), grain)) + hidden
-        hidden = F.relu(finish(hidden, next(layers), noise(2), fine))
+        hidden = F.relu_(enlarge(hidden, next(layers), grain, middle))
+        hidden = F.relu_(refine(hidden, next(layers), grain)) + hidden
+        hidden = F.relu_(finish(hidden, next(layers), noise(2), fine))
         height, width = content.shape[-2:]
         paint = F.pixel_shuffle(self.to_paint(hidden), 2)[..., :height, :width].float()
         matrix, shift = prepared.colours

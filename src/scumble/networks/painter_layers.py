@@ -91,10 +91,11 @@ class StyledLayer(nn.Module):
             hidden = enlarged_convolution(features, self.convolution.weight, self.convolution.bias)
         else:
             hidden = self.convolution(features)
+        # In place: on the CPU a fresh buffer of this size costs more than the sum. Nothing here needs the old values.
         if self.skip is not None:
-            hidden = hidden + self.skip(skip)
+            hidden += self.skip(skip)
         if self.noise is not None:
-            hidden = hidden + (self.noise * noise).to(hidden.dtype)
+            hidden.addcmul_(self.noise.to(hidden.dtype), noise.to(hidden.dtype))
         return scaled(hidden, affine)
 
 
@@ -107,7 +108,7 @@ class StyledBlock(nn.Module):
         self.second = StyledLayer(channels, channels, code, noise=False)
 
     def forward(self, features: Tensor, first: Affine, second: Affine, noise: Tensor) -> Tensor:
-        hidden = F.relu(self.first(features, first, noise))
+        hidden = F.relu_(self.first(features, first, noise))
         result: Tensor = features + self.second(hidden, second, noise)
         return result
 

@@ -313,6 +313,11 @@ class LossWeights:
             if name not in accepted:
                 raise ValueError(f"unknown loss term {name!r} in loss_weights; accepted: {', '.join(accepted)}")
         self.schedules = {name: as_schedule(weight) for name, weight in weights.items()}
+        self.used = {name for name, weight in weights.items() if weight != 0}
+
+    def uses(self, name: str) -> bool:
+        """Whether a term can have a weight other than 0 at some step."""
+        return name in self.used
 
     def at(self, step: int) -> dict[str, float]:
         """The weights at a step, without the terms whose weight is 0: those are not computed."""

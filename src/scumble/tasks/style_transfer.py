@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scumble.losses.per_image import per_image
 from scumble.losses.perceptual import content_loss, style_loss
-from scumble.losses.reconstruction import cycle_loss, identity_loss, total_variation_loss
+from scumble.losses.reconstruction import anchor_loss, cycle_loss, identity_loss, total_variation_loss
 from scumble.losses.temporal import next_frame, random_shift, temporal_loss
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS
 from scumble.networks.strength import takes_strength
@@ -27,8 +28,9 @@ class StyleTransfer(AdversarialTask):
     Terms: ``adversarial``; ``content`` and ``style``, by the ``perceptual_encoder``, where ``style_statistics`` says
     what of its features is the style (``moments``, ``gram`` or ``sliced_wasserstein``); ``total_variation``;
     ``cycle``, the stylized image in the style of the content is the content again; ``identity``, an image in its own
-    style stays as it is; ``temporal``, the stylized image moves with the content. With ``conditional`` D sees the style
-    image as well.
+    style stays as it is; ``temporal``, the stylized image moves with the content; ``anchor``, the stylized image stays
+    near what the weights of ``init_from`` painted (:meth:`remember_start`; a run from nothing has no such term). With
+    ``conditional`` D sees the style image as well.
 
     The content term compares the features of ``content_layers``; with ``normalized_content`` each channel without its
     mean and deviation, which are the style's, so that the two terms do not pull against each other. ``cycle`` is
@@ -40,7 +42,7 @@ class StyleTransfer(AdversarialTask):
     Raises: ValueError for a range without a generator that takes a strength, and for values out of bounds.
     """
 
-    terms = ("adversarial", "content", "style", "total_variation", "cycle", "identity", "temporal")
+    terms = ("adversarial", "content", "style", "total_variation", "cycle", "identity", "temporal", "anchor")
 
     def __init__(
         self,
@@ -59,6 +61,7 @@ class StyleTransfer(AdversarialTask):
         self.statistics_of, self.style_loss = style_loss(style_statistics)
         self.content_layers, self.normalized_content = tuple(content_layers), normalized_content
         self.cycle_share = cycle_share
+        self.anchor: nn.Module | None = None
         self.loss_conditional = LossConditional(loss_conditional, self.terms) if loss_conditional else None
         if self.loss_conditional and not takes_strength(self.generator):
             raise ValueError(
@@ -67,6 +70,16 @@ class StyleTransfer(AdversarialTask):
             )
         if self.loss_conditional and "cycle" in self.loss_conditional.ranges and cycle_share < 1:
             raise ValueError("task.loss_conditional.cycle needs a cycle for every sample: set task.cycle_share=1")
+
+    def remember_start(self) -> None:
+        """Keep a copy of the generator as it is now, for the anchor term if the run has one."""
+        if self.loss_weights.uses("anchor"):
+            self.anchor = deepcopy(self.generator).eval().requires_grad_(False)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if any(key.startswith("anchor.") for key in state_dict):
+            self.anchor = deepcopy(self.generator).eval().requires_grad_(False)  # its weights come with the state
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def forward(self, content: Tensor, style: Tensor, strength: float | Tensor | None = None) -> Tensor:
         """The stylized image, by the average of the generator where there is one."""
@@ -83,6 +96,8 @@ class StyleTransfer(AdversarialTask):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         content, style = batch["content"], batch["style"]
         weights: dict[str, Any] = self.loss_weights.at(self.global_step)
+        if self.anchor is None:
+            weights.pop("anchor", None)
         strength = None
         if self.loss_conditional:
             strength = self.loss_conditional.draw(content)
@@ -131,8 +146,14 @@ class StyleTransfer(AdversarialTask):
                 self.repaint(next_frame(content, down, right), style, strength),
                 stylized,
             ),
+            "anchor": lambda mean: mean(anchor_loss, stylized, self.painted_at_start(content, style, strength)),
         }
         return {name: terms[name](per_image if is_per_image(weights[name]) else apply) for name in weights}
+
+    @torch.no_grad()
+    def painted_at_start(self, content: Tensor, style: Tensor, strength: Tensor | None) -> Tensor:
+        """What the generator made of the batch before the run trained it."""
+        return self.repaint(content, style, strength, self.anchor)
 
     def content_of(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the content term compares: the features of the content layers, normalized if the task says so."""
