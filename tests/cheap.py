@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from scumble.config import CONFIG_FOLDER
-from scumble.hydra_app import _going_on
+from scumble.hydra_app import keep_error
 from scumble.ledger import State, record
 
 
@@ -43,7 +43,7 @@ def run(config: DictConfig) -> Any:
 
 
 def task(config: DictConfig) -> Any:
-    return _going_on(run)(config)
+    return keep_error(run)(config)
 
 
 def sweep() -> None:

@@ -15,9 +15,9 @@ from scumble.config import (
     instantiate_untrusted,
     targets,
 )
-from scumble.hydra_app import with_quoted_folder, with_saved_overrides
 from scumble.losses.adversarial import Hinge
 from scumble.networks.perceptual_encoders import VGG
+from scumble.overrides import with_quoted_folder, with_saved_overrides
 
 # What a stranger's config could name. Each would create the file SENTINEL, or would at least run something.
 ATTACKS: dict[str, dict[str, Any]] = {

@@ -14,10 +14,10 @@ from runs import TINY, make_images, scumble
 from scumble.callbacks import StepProgressBar
 from scumble.checkpoint import list_checkpoints
 from scumble.config import CONFIG_FOLDER, instantiate
-from scumble.hydra_app import compose_run
 from scumble.ledger import read_status
+from scumble.overrides import compose_run
 from scumble.sweeps.folder import runs_of
-from scumble.sweeps.workers import prepare_worker, runs_at_a_time, shares_of, visible_gpus
+from scumble.workers import prepare_worker, runs_at_a_time, shares_of, visible_gpus
 
 LAUNCHERS = sorted(path.stem for path in (CONFIG_FOLDER / "hydra" / "launcher").glob("*.yaml"))
 OF_WORKSTATIONS = {"workstation": "hydra_joblib_launcher", "ray_workstation": "hydra_ray_launcher"}

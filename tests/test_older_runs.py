@@ -8,8 +8,8 @@ import torch
 from runs import scumble_here
 
 from scumble.checkpoint import load_generator
-from scumble.hydra_app import saved_generator
 from scumble.networks.generators import ResidualAttention
+from scumble.overrides import saved_generator
 
 FIXTURE = Path(__file__).parent / "fixtures" / "run_of_461c609"
 

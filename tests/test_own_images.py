@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 from runs import TINY, make_images, scumble, scumble_here
 
-from scumble.hydra_app import compose_run, naming_of_sweep, runs_of_grid, with_lists_of_folders
+from scumble.overrides import compose_run, naming_of_sweep, runs_of_grid, with_lists_of_folders
 from scumble.sweeps import plan
 
 OWN = tuple(word for word in TINY if word != "data=folders")

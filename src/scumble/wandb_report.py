@@ -72,7 +72,7 @@ def swept_keys(folder: str | Path) -> list[str]:
     Raises: ValueError if the folder is no sweep.
     """
     from scumble.config import CONFIG_FOLDER
-    from scumble.hydra_app import keys_of_sweep
+    from scumble.overrides import keys_of_sweep
 
     keys = keys_of_sweep(overrides_of(folder))
     return [f"{key}._target_" if (CONFIG_FOLDER / key).is_dir() else key for key in keys]

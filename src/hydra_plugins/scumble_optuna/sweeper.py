@@ -62,9 +62,9 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Search until there are ``n_trials``, print the front and return it; a user's mistake ends in one line."""
-        from scumble.hydra_app import ending_in_one_line
+        from scumble.errors import one_line_errors
 
-        return ending_in_one_line(self._search)(arguments)
+        return one_line_errors(self._search)(arguments)
 
     def _search(self, arguments: list[str]) -> dict[str, Any]:
         from scumble.sweeps.search import JOURNAL_FILE, Search, describe_front, only_search_in

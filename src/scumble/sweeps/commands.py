@@ -30,7 +30,8 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _train(folder: str, overrides: Sequence[str], resume: str) -> None:
-    from scumble.hydra_app import quoted, train
+    from scumble.hydra_app import train
+    from scumble.overrides import quoted
 
     before = [*overrides_of(folder), *sweeper_of(folder)]
     if resume == "failed" and sweeper_of(folder):

@@ -61,7 +61,7 @@ def runs_of(folder: str | Path, queue: Queue | None = None) -> list[Run]:
 
     What is pending is known of grids; a sampler that draws its values decides them one after the other.
     """
-    from scumble.hydra_app import runs_of_grid
+    from scumble.overrides import runs_of_grid
 
     folder = Path(folder)
     pending = [] if sweeper_of(folder) else runs_of_grid(overrides_of(folder))

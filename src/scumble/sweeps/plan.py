@@ -11,16 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from scumble.config import config_hash, instantiate
-from scumble.hydra_app import (
-    by_message,
-    compose_run,
-    message_of,
-    parse,
-    quoted,
-    runs_of_grid,
-    what_changed,
-    with_lists_of_folders,
-)
+from scumble.errors import by_message, message_of
+from scumble.overrides import compose_run, parse, quoted, runs_of_grid, what_changed, with_lists_of_folders
 from scumble.sweeps.commands import in_columns
 
 # Of each of the different runs so many steps are trained, with a checkpoint in the middle, a validation at the end.

@@ -37,9 +37,9 @@ def shares_of(gpus: Sequence[str], devices: int | str) -> list[list[str]]:
 def prepare_worker(devices: int | str = 1) -> None:
     """Make a process of joblib ready to train, before it touches a GPU; any other process stays as it is.
 
-    joblib's way to start processes is not one for the data workers of a run. It assigns no GPUs either: the process
-    takes a share of them (:func:`shares_of`) that no other of its siblings has, while there are enough. The progress
-    bars of several processes would overwrite each other.
+    joblib's start method (loky) cannot start DataLoader workers. joblib assigns no GPUs either: the process takes a
+    share of them (:func:`shares_of`) that none of its siblings has, while there are enough. The progress bars of
+    several processes would overwrite each other.
     """
     if multiprocessing.get_start_method(allow_none=True) != "loky":
         return
