@@ -5,9 +5,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scumble.losses.perceptual import channel_moments, content_loss, moment_style_loss
+from scumble.losses.perceptual import content_loss, moment_style_loss
 from scumble.metrics import LPIPS
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS, vgg19_normalised
+from scumble.statistics import channel_moments
 
 
 class Judges:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from scumble.checkpoint import load_generator
 from scumble.data.folders import Folders
 from scumble.data.image_set import ImageSet, center_crop
-from scumble.losses.perceptual import channel_moments, content_loss, gram_matrix, gram_style_loss, moment_style_loss
+from scumble.losses.perceptual import content_loss, gram_style_loss, moment_style_loss
 from scumble.networks.perceptual_encoders import (
     CONTENT_LAYERS,
     DISTILLED_WEIGHTS,
@@ -26,6 +26,7 @@ from scumble.networks.perceptual_encoders import (
     random_encoder,
     vgg19_normalised,
 )
+from scumble.statistics import channel_moments, gram_matrix
 
 DISTANCES = ("content", "style", "gram")
 

@@ -20,7 +20,6 @@ from torchvision.transforms import ColorJitter
 
 from scumble.data.folders import Folders
 from scumble.data.image_set import ImageSet, random_crop
-from scumble.losses.perceptual import channel_moments, gram_matrix
 from scumble.networks.feature_fusion import AdaIN
 from scumble.networks.perceptual_encoders import (
     DISTILLED_WEIGHTS,
@@ -30,6 +29,7 @@ from scumble.networks.perceptual_encoders import (
     vgg19_normalised,
 )
 from scumble.schedules import Cosine
+from scumble.statistics import channel_moments, gram_matrix
 from scumble.tasks.distillation import (
     Heads,
     content_distances,

@@ -22,8 +22,9 @@ from torch.utils.data import DataLoader
 from scumble.callbacks.contracts import CountSteps, SeedEachStep
 from scumble.config import CONFIG_FOLDER, instantiate
 from scumble.data.pairs import PairBatches
-from scumble.losses.perceptual import channel_moments, content_loss, moment_style_loss
+from scumble.losses.perceptual import content_loss, moment_style_loss
 from scumble.losses.reconstruction import cycle_loss, total_variation_loss
+from scumble.statistics import channel_moments
 from scumble.tasks.style_transfer import StyleTransfer
 
 Config = dict[str, Any]

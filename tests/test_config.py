@@ -1,3 +1,4 @@
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from scumble.config import (
     targets,
 )
 from scumble.losses.adversarial import Hinge
+from scumble.moved import MOVED, with_current_names
 from scumble.networks.perceptual_encoders import VGG
 from scumble.overrides import with_quoted_folder, with_saved_overrides
+from scumble.resume import check_resumable
+from scumble.strategies import ManualDDP
 
 # What a stranger's config could name. Each would create the file SENTINEL, or would at least run something.
 ATTACKS: dict[str, dict[str, Any]] = {
@@ -237,3 +241,19 @@ def test_a_run_folder_is_taken_as_it_is_written(given: str, taken: str):
     with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         config = hydra.compose("train", with_quoted_folder(["name=test", given]))
     assert config.run_dir == taken
+
+
+def test_a_name_that_has_moved_still_works_and_stays_trusted() -> None:
+    for old, new in MOVED.items():
+        check_trust({"strategy": {"_target_": old}})
+        assert with_current_names({"a": [{"_target_": old, "b": 1}]}) == {"a": [{"_target_": new, "b": 1}]}
+    made = instantiate({"_target_": "scumble.tasks.ranks.ManualDDP"})
+    assert isinstance(made, ManualDDP)
+    before, after = ({"trainer": {"strategy": {"_target_": name}}} for name in next(iter(MOVED.items())))
+    assert check_resumable(before, after) == []
+
+
+def test_the_names_that_moved_are_those_of_things_that_exist() -> None:
+    for old, new in MOVED.items():
+        module, name = new.rsplit(".", 1)
+        assert hasattr(import_module(module), name), old

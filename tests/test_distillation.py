@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from scumble.callbacks import ExportEncoder
 from scumble.checkpoint import load_task
-from scumble.losses.perceptual import channel_moments, content_loss, gram_matrix, gram_style_loss, moment_style_loss
+from scumble.losses.perceptual import content_loss, gram_style_loss, moment_style_loss
 from scumble.networks.perceptual_encoders import STYLE_LAYERS, DistilledEncoder, random_encoder, start_from_teacher
+from scumble.statistics import channel_moments, gram_matrix
 from scumble.tasks.distillation import (
     Distillation,
     Heads,

@@ -12,8 +12,9 @@ from scumble.checkpoint import checkpoint_path, load_generator, load_task, read_
 from scumble.data.module import ContentStylePairs
 from scumble.data.sample import SamplePaintings, SamplePhotographs
 from scumble.images import read_image, write_image
-from scumble.losses.perceptual import channel_moments, moment_style_loss
+from scumble.losses.perceptual import moment_style_loss
 from scumble.networks.perceptual_encoders import DistilledEncoder
+from scumble.statistics import channel_moments
 from scumble.stylize import stylize
 
 # What makes the networks of each experiment small; the encoder is the shipped one, which is.

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scumble.losses.perceptual import channel_moments, gram_matrix
 from scumble.networks.feature_fusion import FeatureFusion
 from scumble.networks.fusion import WCT, AdaptiveInstanceNormalization, ChannelSwap, StyleAttention, matrix_root
 from scumble.networks.generators import DualEncoder, Mix
 from scumble.networks.layers import tile
 from scumble.networks.perceptual_encoders import DistilledEncoder
+from scumble.statistics import channel_moments, gram_matrix
 
 CHANNELS = 6
 FUSIONS: dict[str, Callable[[int], nn.Module]] = {

@@ -13,8 +13,9 @@ from scumble.checkpoint import checkpoint_path, load_task, read_checkpoint
 from scumble.data.module import FixedPairs
 from scumble.data.pairs import SamePairs
 from scumble.images import write_image
-from scumble.losses.perceptual import gatys_content_loss, gatys_style_loss, gram_matrix
+from scumble.losses.perceptual import gatys_content_loss, gatys_style_loss
 from scumble.networks.perceptual_encoders import DistilledEncoder
+from scumble.statistics import gram_matrix
 from scumble.tasks.image_optimization import ImageOptimization, enlarge
 
 SMALL = (

@@ -18,8 +18,9 @@ from scumble.data.digits import Digits
 from scumble.data.sample import SamplePaintings
 from scumble.images import read_image, resize, to_float
 from scumble.losses.distributions import energy_distance
-from scumble.losses.perceptual import channel_moments, moment_style_loss
+from scumble.losses.perceptual import moment_style_loss
 from scumble.networks.perceptual_encoders import DistilledEncoder
+from scumble.statistics import channel_moments
 from scumble.tasks.noise_to_image import NoiseToImage
 
 pytestmark = pytest.mark.slow

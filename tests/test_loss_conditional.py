@@ -11,10 +11,11 @@ from scumble.checkpoint import checkpoint_path, read_checkpoint
 from scumble.loggers.csv_file import read_metrics
 from scumble.losses.adversarial import Hinge
 from scumble.losses.per_image import per_image
-from scumble.losses.perceptual import channel_moments, content_loss, moment_style_loss
+from scumble.losses.perceptual import content_loss, moment_style_loss
 from scumble.losses.reconstruction import total_variation_loss
 from scumble.networks.painter import Painter
 from scumble.networks.strength import takes_strength
+from scumble.statistics import channel_moments
 from scumble.tasks.loss_conditional import LossConditional
 from scumble.tasks.manual import weigh
 from scumble.tasks.style_transfer import StyleTransfer

@@ -20,16 +20,9 @@ from scumble.losses.adversarial import (
     r1_penalty,
     r2_penalty,
 )
-from scumble.losses.perceptual import (
-    channel_moments,
-    content_loss,
-    gram_matrix,
-    gram_style_loss,
-    moment_style_loss,
-    sliced_quantiles,
-    sliced_wasserstein_loss,
-)
+from scumble.losses.perceptual import content_loss, gram_style_loss, moment_style_loss, sliced_wasserstein_loss
 from scumble.losses.reconstruction import cycle_loss, identity_loss, total_variation_loss
+from scumble.statistics import channel_moments, gram_matrix, sliced_quantiles
 
 
 def ramp(*shape: int) -> Tensor:

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scumble.images import read_image, to_float
-from scumble.losses.perceptual import channel_moments
 from scumble.networks.discriminators import MultiscaleDiscriminator, PatchDiscriminator
 from scumble.networks.feature_fusion import AdaIN
 from scumble.networks.generators import ResidualAttention, recolour
 from scumble.networks.layers import Frozen, SelfAttention, adaptive_instance_normalization, convolution
 from scumble.networks.perceptual_encoders import DistilledEncoder, random_encoder, vgg19_normalised
 from scumble.networks.texture import texture_of, typical_blocks
+from scumble.statistics import channel_moments
 
 
 def residual_attention(style_injection: str = "adain", paint_over: bool = False) -> ResidualAttention:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from scumble.checkpoint import CheckpointError, checkpoint_path, load_generator, read_checkpoint
 from scumble.images import read_image
 from scumble.losses.adversarial import BCE, Relativistic
-from scumble.losses.perceptual import channel_moments, moment_style_loss
+from scumble.losses.perceptual import moment_style_loss
 from scumble.networks.image_discriminators import DenseDiscriminator
 from scumble.networks.noise_generators import DenseGenerator
 from scumble.networks.perceptual_encoders import DistilledEncoder
 from scumble.networks.variational import VariationalAutoencoder
+from scumble.statistics import channel_moments
 from scumble.tasks.averaging import update_average
 from scumble.tasks.noise_to_image import NoiseToImage
 from scumble.tasks.vae import VAE

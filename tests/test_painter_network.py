@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from scumble.losses.perceptual import channel_moments
 from scumble.networks.painter import NOISE_SIDE, Painter, reduce_to
 from scumble.networks.painter_layers import StyledLayer, enlarged_convolution, periodic, scaled
 from scumble.networks.summaries import StyleSummary, mix_styles, moments_of
+from scumble.statistics import channel_moments
 
 
 def lively(**options: object) -> Painter:

@@ -22,13 +22,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchvision import models
 
 from scumble.images import read_image, to_float, write_image
-from scumble.losses.perceptual import (
-    channel_moments,
-    gram_matrix,
-    gram_style_loss,
-    moment_style_loss,
-    projected_quantiles,
-)
+from scumble.losses.perceptual import gram_style_loss, moment_style_loss
 from scumble.metrics import LPIPS
 from scumble.metrics.content import (
     edge_agreement,
@@ -60,6 +54,7 @@ from scumble.metrics.style import (
     sliced_wasserstein_distance,
 )
 from scumble.metrics.temporal import flicker_of_noise, flicker_of_shift, noised, shifted
+from scumble.statistics import channel_moments, gram_matrix, projected_quantiles
 
 # Content
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from scumble.losses.perceptual import gram_matrix
 from scumble.networks.perceptual_encoders import DistilledEncoder, random_encoder
 from scumble.networks.pixel_optimization import PixelOptimization
+from scumble.statistics import gram_matrix
 from scumble.tasks.image_optimization import ImageOptimization
 from scumble.tasks.measures import content_targets, perceptual_distances, style_targets
 

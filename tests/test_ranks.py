@@ -10,8 +10,8 @@ from runs import FORKS
 from torch import distributed, nn
 
 from scumble.callbacks.contracts import SameConfigOnAllRanks
+from scumble.distributed import average, gather, own_rank, share, world_size
 from scumble.tasks.image_pool import ImagePool
-from scumble.tasks.ranks import average, gather, own_rank, share, world_size
 
 
 def test_one_process_is_a_world_of_its_own() -> None:

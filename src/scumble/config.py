@@ -16,11 +16,13 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
 
+from scumble.moved import with_current_names
+
 # In a checkout conf/ stands beside src/, in an installed wheel inside the package.
 _PACKAGE = Path(__file__).parent
 CONFIG_FOLDER = next(path for path in (_PACKAGE / "conf", _PACKAGE.parents[1] / "conf") if path.is_dir())
 
-# Of scumble not the modules that read configs or run commands; of torch not what loads files or compiles code.
+# Leaves out scumble's config and command modules, and everything in torch that loads files or compiles code.
 TRUSTED = (
     "scumble.callbacks",
     "scumble.data",
@@ -29,6 +31,7 @@ TRUSTED = (
     "scumble.metrics",
     "scumble.networks",
     "scumble.schedules",
+    "scumble.strategies",
     "scumble.tasks",
     "torch.nn",
     "torch.optim",
@@ -51,7 +54,7 @@ class UntrustedConfigError(ValueError):
 
 def instantiate(config: Any) -> Any:
     """The object that a resolved config of plain data describes, by Hydra's rules for ``_target_``."""
-    return hydra_instantiate(config, _convert_="all")
+    return hydra_instantiate(with_current_names(config), _convert_="all")
 
 
 def instantiate_untrusted(config: Any, trust: Sequence[str] = ()) -> Any:
@@ -79,7 +82,7 @@ def check_trust(config: Any, trust: Sequence[str] = ()) -> None:
     for key, value in _values(config):
         if isinstance(value, str) and "${" in value:  # it could become a config whose targets were not looked at
             raise UntrustedConfigError(f"{key}: {value} is an interpolation; only a resolved config can be trusted")
-    for key, target in targets(config):
+    for key, target in targets(with_current_names(config)):
         if not _is_trusted(target, trust):
             package = target.split(".")[0]
             raise UntrustedConfigError(

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from scumble.moved import with_current_names
+
 ABSENT = "(absent)"
 _INTERPOLATION = re.compile(r"\$\{(?:oc\.select:)?(\w+(?:\.\w+)*)(?:,\w+)?\}")
 NOT_OF_THE_RUN = ("run_dir", "name", "resume", "trust")
@@ -82,7 +84,8 @@ def in_any_folder(config: Mapping[str, Any]) -> dict[str, Any]:
             return "RUN_DIR" + value.removeprefix(run_dir)
         return value
 
-    return {key: moved(value) for key, value in config.items() if key not in NOT_OF_THE_RUN}
+    current = with_current_names(config)
+    return {key: moved(value) for key, value in current.items() if key not in NOT_OF_THE_RUN}
 
 
 def leaves(config: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,9 +9,9 @@ import torch
 
 from scumble.checkpoint import KEY
 from scumble.config import config_hash
+from scumble.distributed import gather
 from scumble.environment import describe_environment, record_environment
 from scumble.seeding import STEP, VALIDATION, mix
-from scumble.tasks.ranks import gather
 
 
 class CountSteps(L.Callback):

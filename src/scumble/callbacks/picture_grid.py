@@ -8,10 +8,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from scumble.distributed import gather_objects
 from scumble.images import grid, grid_boxes, write_image
 from scumble.loggers import LogsPictures
 from scumble.loggers.pictures import PICTURES, picture_path
-from scumble.tasks.ranks import gather_objects
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
@@ -15,6 +15,7 @@ from torchmetrics.functional.image import (
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from scumble.distributed import gather_objects, world_size
 from scumble.metrics.distributions import GivenFeatures
 from scumble.metrics.inception import Inception
 from scumble.metrics.lpips import LPIPS
@@ -190,11 +191,10 @@ class ImageMetrics(nn.Module):
 
     def _gather(self) -> None:
         """Take in what all ranks have seen. One may have no value of a metric, for which torchmetrics would wait."""
-        if not (distributed.is_available() and distributed.is_initialized()):
+        if world_size() == 1:
             return
         own = {name: _to(metric.metric_state, "cpu") for name, metric in self._metrics().items()}
-        of_ranks: list[dict[str, dict[str, Any]]] = [{}] * distributed.get_world_size()
-        distributed.all_gather_object(of_ranks, own)
+        of_ranks = gather_objects(own)
         device: Any = next(iter(self.distributions.values())).device
         for name in dict.fromkeys(name for states in of_ranks for name in states):
             if name not in self._metrics():

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from scumble.losses.perceptual import channel_moments
+from scumble.statistics import channel_moments
 
 
 class PatchDiscriminator(nn.Module):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from scumble.losses.perceptual import channel_moments, gram_matrix
 from scumble.networks.layers import adaptive_instance_normalization, tile
+from scumble.statistics import channel_moments, gram_matrix
 
 
 class AdaptiveInstanceNormalization(nn.Module):

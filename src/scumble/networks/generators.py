@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scumble.losses.perceptual import channel_moments
 from scumble.networks.layers import (
     SelfAttention,
     adaptive_instance_normalization,
@@ -18,6 +17,7 @@ from scumble.networks.layers import (
     tile,
 )
 from scumble.networks.texture import texture_of
+from scumble.statistics import channel_moments
 
 
 class StyleEncoder(nn.Module):

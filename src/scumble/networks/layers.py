@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scumble.losses.perceptual import channel_moments
+from scumble.statistics import channel_moments
 
 
 def convolution(

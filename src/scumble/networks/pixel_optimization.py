@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scumble.losses.perceptual import gatys_content_loss, gatys_style_loss, gram_matrix
+from scumble.losses.perceptual import gatys_content_loss, gatys_style_loss
 from scumble.losses.reconstruction import total_variation_loss
 from scumble.networks.layers import Frozen, check_image_sides
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS, STYLE_LAYERS
 from scumble.schedules import Cosine
+from scumble.statistics import gram_matrix
 
 
 class PixelOptimization(nn.Module):

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scumble.losses.perceptual import channel_moments
 from scumble.networks.layers import tile
+from scumble.statistics import channel_moments
 
 
 def texture_of(features: Tensor, window: int, block: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 
 from scumble.cache import cache_directory
 from scumble.checkpoint import SHIPPED, Checkpoint, find_checkpoint, load_generator
+from scumble.distributed import ranks
 from scumble.flags import check_share, choose_strength
 from scumble.networks.strength import takes_strength
 from scumble.protocol.clips import measure_clips
@@ -18,7 +19,6 @@ from scumble.protocol.lookup import find_files
 from scumble.protocol.metrics import METRICS, OLD_METRICS
 from scumble.protocol.networks import make_networks
 from scumble.protocol.painters import Model, Painter, Pictures
-from scumble.protocol.ranks import ranks
 from scumble.protocol.references import References
 from scumble.protocol.scores import Scores, at_strength, scores_file, table
 from scumble.protocol.scoring import batches_of, join, measure, sum_up

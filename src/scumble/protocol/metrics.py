@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scumble.losses.perceptual import gram_matrix, projected_quantiles
 from scumble.metrics import content, style, temporal
 from scumble.metrics.distributions import (
     EXTRAPOLATE_FROM,
@@ -20,6 +19,7 @@ from scumble.metrics.lpips import lpips_distance
 from scumble.metrics.seams import line_profile, seam_strength
 from scumble.metrics.spectrum import checkerboard_energy
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS, STYLE_LAYERS
+from scumble.statistics import gram_matrix, projected_quantiles
 
 Description = Mapping[str, Tensor]
 

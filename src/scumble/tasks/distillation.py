@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scumble.losses.perceptual import channel_moments, gram_matrix, moment_style_loss
+from scumble.losses.perceptual import moment_style_loss
 from scumble.networks.layers import Frozen
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS, VGG, DistilledEncoder, start_from_teacher
 from scumble.schedules import Schedule
+from scumble.statistics import channel_moments, gram_matrix
 from scumble.tasks.manual import LossWeights, ManualTask
 
 Features = Mapping[str, Tensor]

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scumble.losses.perceptual import gatys_content_loss, gatys_style_loss, gram_matrix
+from scumble.losses.perceptual import gatys_content_loss, gatys_style_loss
 from scumble.losses.reconstruction import total_variation_loss
 from scumble.networks.layers import Frozen
 from scumble.schedules import Schedule
+from scumble.statistics import gram_matrix
 from scumble.tasks.manual import Logs, LossWeights, ManualTask, OptimizerFactory, weigh
 from scumble.tasks.measures import content_targets, perceptual_distances, style_targets
 

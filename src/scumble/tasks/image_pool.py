@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from scumble.tasks.ranks import gather, own_rank
+from scumble.distributed import gather, own_rank
 
 
 class ImagePool(nn.Module):

@@ -10,8 +10,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from scumble.distributed import average, gather, own_rank, share, world_size
 from scumble.schedules import Schedule, as_schedule, constant
-from scumble.tasks.ranks import average, gather, own_rank, share, world_size
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 Logs = dict[str, Tensor | float]

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from scumble.losses.perceptual import channel_moments, content_loss, moment_style_loss
+from scumble.losses.perceptual import content_loss, moment_style_loss
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS, STYLE_LAYERS
 from scumble.precision import in_float32
 from scumble.seeding import VALIDATION, mix
+from scumble.statistics import channel_moments
 
 
 @in_float32

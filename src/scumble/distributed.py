@@ -1,27 +1,18 @@
-"""What the processes of a run, its ranks, do together: average gradients, share buffers, see each other's images."""
+"""Several processes, the ranks: how many there are, and what they average, share and gather.
 
-from collections.abc import Iterable
+A run starts its ranks with Lightning (:mod:`scumble.strategies`), an evaluation with torchrun (:func:`ranks`).
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, distributed
 
 T = TypeVar("T")
-
-
-class ManualDDP(DDPStrategy):
-    """Lightning's DDP without torch's wrapper: the ranks start with the same weights, the task averages gradients.
-
-    The wrapper would reduce the gradients of all networks in every backward pass, those of G and D in the turn of
-    either, and in every step of an accumulation. :meth:`scumble.tasks.manual.ManualTask.update` reduces those of one
-    network, once for each update of its weights.
-    """
-
-    def configure_ddp(self) -> None:
-        assert self.model is not None
-        share([*self.model.parameters(), *self.model.buffers()])
 
 
 def world_size() -> int:
@@ -83,3 +74,36 @@ def _flatten(tensors: list[Tensor]) -> Tensor:
 def _unflatten(flat: Tensor, tensors: list[Tensor]) -> None:
     for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.detach().copy_(part.view_as(tensor))
+
+
+class Ranks(NamedTuple):
+    """Which process this is, of how many."""
+
+    rank: int
+    world: int
+
+    def share(self, work: Sequence[T]) -> Sequence[T]:
+        """The part of this process: parts follow each other, so that the pairs of one content stay together."""
+        return work[self.rank * len(work) // self.world : (self.rank + 1) * len(work) // self.world]
+
+    def gather(self, part: T) -> list[T] | None:
+        """The parts of all processes at the first one; None at the others."""
+        if self.world == 1:
+            return [part]
+        parts: list[T] | None = [part] * self.world if self.rank == 0 else None
+        distributed.gather_object(part, parts)
+        return parts
+
+
+@contextmanager
+def ranks() -> Iterator[Ranks]:
+    """The processes of this evaluation, connected: those of torchrun (RANK, WORLD_SIZE), or this one alone."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Ranks(0, 1)
+        return
+    distributed.init_process_group("gloo")
+    try:
+        yield Ranks(distributed.get_rank(), world)
+    finally:
+        distributed.destroy_process_group()
