@@ -36,7 +36,7 @@ test: setup ## the quick tests; ARGS="-m slow" for the others
 lint: setup ## ruff, mypy, codespell and nbstripout, on all files that git does not ignore
 	@git ls-files --cached --others --exclude-standard -z | xargs -0 $(VENV)/bin/pre-commit run --files
 
-format: setup ## mend what ruff and nbstripout can mend
+format: setup ## fix what ruff and nbstripout can fix
 	@$(VENV)/bin/ruff check --quiet --fix-only . && $(VENV)/bin/ruff format --quiet .
 	@git ls-files --cached --others --exclude-standard -z -- '*.ipynb' | xargs -0 -r $(VENV)/bin/nbstripout
 

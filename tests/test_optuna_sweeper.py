@@ -159,7 +159,7 @@ def test_a_search_that_was_killed_goes_on(sweep: Any, tmp_path: Path) -> None:
 
     status, _ = sweep(*given, options, "hydra.sweep.dir=killed")
     assert (
-        status == "scumble: killed has a search already; set resume=true to go on with it, or another hydra.sweep.dir"
+        status == "scumble: killed has a search already; set resume=true to resume it, or another hydra.sweep.dir"
     )
     before = (killed / "0001" / "status.json").read_bytes()
     resumed = ["-m", *overrides_of(killed), *sweeper_of(killed), "resume=true", "hydra.sweep.dir=killed"]
@@ -182,7 +182,7 @@ def test_a_run_that_takes_its_launcher_along_does_not_end_a_search(tmp_path: Pat
     )
     assert result.returncode == 0, result.stderr
     assert "The launcher ended with an error: " in result.stdout
-    assert "0003 is not finished; resume=true goes on with it" in result.stdout
+    assert "0003 is not finished; resume=true resumes it" in result.stdout
     states = [trial.state.name for trial in trials_of(tmp_path / "s")]
     assert states[:2] + states[3:] == ["COMPLETE", "COMPLETE", "RUNNING", "COMPLETE", "COMPLETE"]
     subprocess.run([*command, "resume=true"], cwd=tmp_path, check=True, capture_output=True)

@@ -290,7 +290,7 @@ def test_another_search_does_not_go_on_in_the_folder(
     tmp_path: Path, space: list[str], options: dict[str, Any], message: str
 ) -> None:
     finish(search_in(tmp_path), 2)
-    with pytest.raises(ValueError, match=f"(?s)cannot go on with what has changed.*{message}"):
+    with pytest.raises(ValueError, match=f"(?s)cannot be resumed with these changes.*{message}"):
         search_in(tmp_path, *space, **options)
     assert len(search_in(tmp_path).study.trials) == 2
 

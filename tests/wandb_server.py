@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
         return {}
 
     def known(self, run: str) -> dict[str, Any] | None:
-        """What a server says of a run to a client that goes on with it."""
+        """What a server says of a run to a client that resumes it."""
         if run not in self.server.lines:
             return None
         lines = self.server.lines[run]

@@ -121,7 +121,7 @@ def latest_checkpoint(run_dir: str | Path) -> Checkpoint | None:
         try:
             return Checkpoint(path, read_checkpoint(path))
         except CheckpointError as error:
-            log.warning("%s. Going on with the one before it.", error)
+            log.warning("%s. Using the one before it.", error)
     return None
 
 

@@ -60,7 +60,7 @@ def check_resume(arguments: Sequence[str]) -> None:
 
 
 def sweep(arguments: Sequence[str]) -> None:
-    """plan a sweep, look at it, or go on with it (plan key=value ..., status, resume or retry SWEEP_DIR)"""
+    """plan, inspect, resume or retry a sweep (plan key=value ..., status, resume or retry SWEEP_DIR)"""
     from scumble.sweeps.commands import main
 
     main(arguments)
@@ -94,7 +94,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 
 
 def main() -> None:
-    """The entry point ``scumble``; errors that a user can mend end in one line, not in a traceback."""
+    """The entry point ``scumble``; an interrupt prints one line. User errors are handled by the commands."""
     command, *arguments = sys.argv[1:] or ["--help"]
     if command in ("-h", "--help"):
         print(_usage())

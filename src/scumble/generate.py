@@ -11,7 +11,7 @@ DESCRIPTION = "Draw images from a trained model that makes them of noise: a GAN,
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parse the flags and generate; what the user can mend ends in one line."""
+    """Parse the flags and generate; user errors print one line."""
     options = _parser().parse_args(arguments)
     try:
         generate(

@@ -1,4 +1,4 @@
-"""The ledger: the state of every run, kept in its folder, so that a sweep can be looked at and gone on with."""
+"""The ledger: the state of every run, kept in its folder, so that a sweep can be inspected and resumed."""
 
 import csv
 import json
@@ -20,9 +20,9 @@ ERROR_FILE = "error.txt"
 
 
 class State(StrEnum):
-    """Where a run stands; a monitor ended what is stopped.
+    """The state of a run. STOPPED: a monitor ended it.
 
-    A run that was killed says that it is running; whether its process lives tells.
+    A killed run still says RUNNING; check whether its process is alive.
     """
 
     PENDING = "pending"
@@ -33,7 +33,7 @@ class State(StrEnum):
     PREEMPTED = "preempted"
 
 
-# What is not trained again with the same config.
+# Final states: such a run is not trained again with the same config.
 FINISHED = (State.DONE, State.STOPPED)
 
 
@@ -110,7 +110,7 @@ def read_status(run_dir: str | Path, queue: Queue | None = None) -> Status | Non
 
 
 def other_job(run_dir: str | Path, queue: Queue | None = None) -> str | None:
-    """The job in SLURM's queue that trains this run or will go on with it, if it is not that of this process."""
+    """The job in SLURM's queue that trains this run or will resume it, unless it is the job of this process."""
     queue = queue or Queue()
     status = read_status(run_dir, queue)
     if status is None or status.state in FINISHED or status.job == own_job() or not queue.has(status.job):

@@ -10,7 +10,7 @@ ABSENT = "(absent)"
 _INTERPOLATION = re.compile(r"\$\{(?:oc\.select:)?(\w+(?:\.\w+)*)(?:,\w+)?\}")
 NOT_OF_THE_RUN = ("run_dir", "name", "resume", "trust")
 
-# Of the data, what has no part in the order of the training images. Where the images are may change as well: whether
+# Data settings that do not affect the order of the training images. Where the images are may change as well: whether
 # they are the same ones is checked by what they are, when they have been found (EndlessData.load_state_dict).
 FREE_DATA = ("batch_size", "num_workers", "cache_gib", "strict", "download", "root", "content", "style", "image")
 
@@ -30,16 +30,16 @@ class Change(NamedTuple):
 
 
 class ResumeError(ValueError):
-    """A config with which a run cannot go on."""
+    """A config with which a run cannot be resumed."""
 
 
 def check_resumable(
     before: Mapping[str, Any], after: Mapping[str, Any], copies: Mapping[str, str] | None = None
 ) -> list[Change]:
-    """The changes with which the run of the config ``before`` goes on by the config ``after``.
+    """The changes between the config of a run, ``before``, and the config that resumes it, ``after``.
 
     Steps, loss weights, learning rates, loggers, callbacks, devices and the batch size may change: the walk through the
-    images goes on at the next one, whatever the size of the batches was. What decides the shape of what is in the
+    images continues at the next one, whatever the size of the batches was. What decides the shape of what is in the
     checkpoint, or in which order images come and which noise belongs to which step, may not. A change that only
     repeats another one by interpolation is left out; ``copies`` says where keys come from (:func:`copies_of`).
     Raises: ResumeError that lists what may not, with the reasons.
@@ -48,7 +48,7 @@ def check_resumable(
     refused = [change for change in found if _reason_against(change, before, after)]
     if refused:
         raise ResumeError(
-            "the run cannot go on with what has changed:\n"
+            "the run cannot be resumed with these changes:\n"
             + "".join(
                 f"  {change}\n    {_reason_against(change, before, after)}\n" for change in _once(refused, copies or {})
             )
@@ -99,7 +99,7 @@ def leaves(config: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]
 
 
 def _reason_against(change: Change, before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
-    """Why a run cannot go on with a change, or None."""
+    """Why a run cannot be resumed with a change, or None."""
     group, *rest = change.key.split(".")
     if change.key == "seed":
         return "the pairs and the noise of every step are functions of the seed"

@@ -253,12 +253,12 @@ def prepare_run_folder(run_dir: Path, config: dict[str, Any], copies: dict[str, 
     """Write the resolved config into the run folder; return the checkpoint to resume from, if there is one.
 
     Raises: FileExistsError if the folder has a run already and ``resume`` is not set; CheckpointError if that run is
-    of another task; ResumeError if it cannot go on with what has changed in its config.
+    of another task; ResumeError if its config has changed in a way that rules out a resume.
     """
     checkpoint = latest_checkpoint(run_dir)
     if checkpoint is not None and not config["resume"]:
         raise FileExistsError(
-            f"{run_dir} has a run already; set resume=true to go on with it, or another run_dir to start a new one"
+            f"{run_dir} has a run already; set resume=true to resume it, or another run_dir to start a new one"
         )
     if checkpoint is not None:
         saved = checkpoint.config["task"]["_target_"]
@@ -288,7 +288,7 @@ def tell_what_next(run_dir: Path, config: dict[str, Any], task: L.LightningModul
         print(f"  generate: scumble generate --model {folder} --output generated/")
     if isinstance(task, HasResults):
         print(f"  measure:  scumble evaluate run_dir={folder}")
-    print(f"  go on:    scumble train run_dir={folder} resume=true steps={2 * config['steps']}")
+    print(f"  resume:   scumble train run_dir={folder} resume=true steps={2 * config['steps']}")
     if sweep := _sweep(config.get("loss_weights") or {}):
         print(f"  sweep:    scumble train -m {_experiment()}{sweep}")
     if any((run_dir / "wandb").glob("offline-run-*")):
@@ -332,7 +332,7 @@ def _refuse_a_second_process(run_dir: Path, queue: Queue) -> None:
 
 
 def _failed(run_dir: Path, queue: Queue) -> bool:
-    """Whether a run failed; further ranks also go on with one that the first of them has just started again."""
+    """Whether a run failed; further ranks also join one that the first of them has just restarted."""
     going_on = (State.FAILED,) if getattr(rank_zero_only, "rank", 0) == 0 else (State.FAILED, State.RUNNING)
     return state_of(run_dir, queue) in going_on
 

@@ -22,7 +22,7 @@ LAMBDAS = tuple(f"loss_weights.{term}" for term in TERMS[:5])
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parse the flags and save the view, or print it; what the user can mend ends in one line."""
+    """Parse the flags and save the view, or print it; user errors print one line."""
     options = _parser().parse_args(arguments)
     try:
         entity, project = _names(options.project)

@@ -84,7 +84,7 @@ class OptunaSweeper(Sweeper):
         with only_search_in(folder):
             if (folder / JOURNAL_FILE).is_file() and not self.config.resume:
                 raise FileExistsError(
-                    f"{folder} has a search already; set resume=true to go on with it, or another hydra.sweep.dir"
+                    f"{folder} has a search already; set resume=true to resume it, or another hydra.sweep.dir"
                 )
             search = Search(
                 folder, parameters, self.objectives, self.sampler, self.sampler_options, self.seed, self.n_trials
@@ -111,7 +111,7 @@ class OptunaSweeper(Sweeper):
         for drawn in batch:
             outcome = search.tell(drawn)
             if outcome is None:
-                log.warning("%s is not finished; resume=true goes on with it", drawn.folder)
+                log.warning("%s is not finished; resume=true resumes it", drawn.folder)
             elif outcome.reason:
                 log.warning("%s is %s: %s", drawn.folder, outcome.word, outcome.reason)
 

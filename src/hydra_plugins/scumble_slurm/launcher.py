@@ -46,7 +46,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):  # type: ignore[misc]  # t
         folders = [self._run_dir(words) for words in overrides]
         for job, run_dir in zip(jobs, folders, strict=True):
             log.info("job %s: %s", job.job_id, run_dir)
-        log.info("Waiting for the jobs, which go on without this command as well.")
+        log.info("Waiting for the jobs, which run on if this command ends.")
         _wait(jobs)
         return [_outcome(job, run_dir) for job, run_dir in zip(jobs, folders, strict=True)]
 

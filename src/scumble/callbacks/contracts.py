@@ -1,4 +1,4 @@
-"""What every run keeps to, whatever its config says: exact steps, exact randomness, one config on all ranks."""
+"""Invariants of every run, whatever its config says: exact steps, exact randomness, one config on all ranks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,7 +121,7 @@ class SameConfigOnAllRanks(L.Callback):
         if len(set(steps)) > 1:
             listed = ", ".join(f"rank {rank}: {step}" for rank, step in enumerate(steps))
             raise ValueError(
-                f"the ranks go on from different steps ({listed}): they find different checkpoints; set run_dir to a "
+                f"the ranks resume from different steps ({listed}): they find different checkpoints; set run_dir to a "
                 "folder that all machines share"
             )
 

@@ -1,4 +1,4 @@
-"""The grid of fixed validation pairs, which shows how a run goes better than its numbers."""
+"""The grid of fixed validation pairs, which tells more about a run than its numbers do."""
 
 import json
 from pathlib import Path

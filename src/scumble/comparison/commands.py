@@ -9,7 +9,7 @@ DESCRIPTION = "Compare runs, or the runs of sweeps: a page that works offline, a
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parse the flags and write the report; what the user can mend ends in one line."""
+    """Parse the flags and write the report; user errors print one line."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.pictures <= 0:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CONFIG, METRICS, OVERRIDES, CHOICES = "config.yaml", "metrics.csv", ".hydra/overrides.yaml", ".hydra/hydra.yaml"
 # A folder that holds one of them is of a run.
 SIGNS = (CONFIG, METRICS, STATUS_FILE, OVERRIDES)
-# Of the data that `scumble evaluate` has measured on, what has no part in the measurement.
+# Data settings that do not affect what `scumble evaluate` measures.
 TRAINING_DATA = (
     "seed", "image_size", "batch_size", "load_size", "crop_scale", "num_workers", "cache_gib", "strict", "download",
 )  # fmt: skip

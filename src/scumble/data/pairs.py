@@ -77,7 +77,7 @@ class TrainingPairs(Dataset[dict[str, Tensor]]):
 
 
 class ValidationPairs(Dataset[dict[str, Tensor]]):
-    """Fixed pairs of center crops, none twice as long as there are others; every image as often as any other."""
+    """Fixed pairs of center crops. No pair repeats until all have been used; every image appears equally often."""
 
     def __init__(self, content: ImageSet, style: ImageSet, image_size: int, pairs: int):
         self.content, self.style = content, style

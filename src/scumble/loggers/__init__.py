@@ -1,4 +1,4 @@
-"""Loggers. The x-axis of all of them is the step; a resumed run goes on where its checkpoint was."""
+"""Loggers. The x-axis of all of them is the step; a resumed run continues at the step of its checkpoint."""
 
 from scumble.loggers.csv_file import CSVLogger
 from scumble.loggers.pictures import LogsPictures

@@ -19,7 +19,7 @@ Row = dict[str, str]
 class CSVLogger(lightning_loggers.Logger):
     """``metrics.csv`` in the run folder: one row per logged step, one column per metric.
 
-    Lightning's own starts a new file when a run is resumed. This one goes on in the same file, after dropping the rows
+    Lightning's own starts a new file when a run is resumed. This one continues the same file, after dropping the rows
     of steps that a killed process had finished after its last checkpoint, so that no step is there twice.
     """
 

@@ -33,8 +33,8 @@ def read_records(path: str | Path) -> Iterator[Any]:
         yield wandb_internal_pb2.Record.FromString(content)  # type: ignore[attr-defined]
 
 
-def mend(path: str | Path) -> None:
-    """Cut a file to its whole records, or remove its folder if it does not come to that of the run.
+def truncate(path: str | Path) -> None:
+    """Truncate the file after its last complete record; delete its folder if it holds no run record.
 
     A kill leaves such files, and ``wandb sync`` goes no further than the first of them, also to other files of the run.
     """

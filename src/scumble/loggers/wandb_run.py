@@ -17,7 +17,7 @@ from torch import Tensor
 from scumble.files import atomic_write, link_or_copy
 from scumble.loggers.csv_file import read_metrics
 from scumble.loggers.pictures import PICTURES, list_pictures
-from scumble.loggers.wandb_file import mend, read_history, wandb_files
+from scumble.loggers.wandb_file import read_history, truncate, wandb_files
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +83,12 @@ class WandbLogger(lightning_loggers.Logger):
 
     @rank_zero_only
     def start_at(self, step: int) -> None:
-        """Go on with the W&B run of the run folder after ``step`` steps, or begin another one with the first step."""
+        """Resume the W&B run of the run folder after ``step`` steps, or start another one at the first step."""
         self._id = _run_id(self.run_dir, new=step == 0)
         if step == 0:
             return
         for path in wandb_files(self.run_dir, self._id):
-            mend(path)
+            truncate(path)
         run = self.experiment
         if run.offline:
             self._known_step, self._known_names = _end_of_history(self.run_dir, self._id)

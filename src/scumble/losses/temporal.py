@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# The scene moves by at most so many pixels in each direction.
+# The scene moves by at most this many pixels in each direction.
 SHIFT = 8
 # The standard deviation of the noise, for images in [0, 1].
 NOISE = 0.02

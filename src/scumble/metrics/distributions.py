@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-# The published extrapolation draws its smallest subset of so many images.
+# The size of the smallest subset in the published extrapolation.
 EXTRAPOLATE_FROM = 5000
 
 
@@ -22,7 +22,7 @@ class GivenFeatures(nn.Module):
 def frechet_distance(first: Tensor, second: Tensor) -> Tensor:
     """The Frechet distance of the Gaussians with the moments of two sets of features: FID, on Inception's.
 
-    Biased upwards for few images; below one image more than features, the covariance has not its full rank.
+    Biased upwards for few images; with no more images than features the covariance is rank-deficient.
     Shape: (N, D) and (M, D) with at least 2 images each; returns a scalar.
     Source: Heusel et al. 2017, https://arxiv.org/abs/1706.08500.
     """

@@ -11,7 +11,7 @@ DESCRIPTION = "Freeze an evaluation in a file (create), or test which difference
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parse the flags and do what is asked; what the user can mend ends in one line."""
+    """Parse the flags and do what is asked; user errors print one line."""
     options = _parser().parse_args(arguments)
     try:
         if options.action == "create":
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def evaluate(arguments: Sequence[str]) -> None:
-    """``scumble evaluate --protocol``: parse the flags and measure; what the user can mend ends in one line."""
+    """``scumble evaluate --protocol``: parse the flags and measure; user errors print one line."""
     options = _evaluate_parser().parse_args(arguments)
     from scumble.protocol.evaluate import evaluate as measure
 

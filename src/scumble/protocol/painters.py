@@ -27,7 +27,7 @@ class Painter(Interface):
 
 
 class Model:
-    """What a generator paints, as it would be in a PNG file: judged are the 8 bits that a viewer sees.
+    """The output of a generator quantized to 8 bits, as in a PNG file: that is what a viewer sees.
 
     What a generator draws at random depends on the seed and the pair alone, so a generator that draws paints the pairs
     of a batch one by one. It draws the same for all frames of a clip, so that only what it makes of them flickers.

@@ -1,4 +1,4 @@
-"""``scumble sweep``: plan a sweep, look at it, and go on with what is not done or failed."""
+"""``scumble sweep``: plan a sweep, show its runs, and resume or retry them."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ METRICS = ("val/content_distance", "val/style_distance")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parse the flags and do what is asked; what the user can mend ends in one line."""
+    """Parse the flags and do what is asked; user errors print one line."""
     options = _parse(arguments)
     try:
         if options.action == "plan":
@@ -36,7 +36,7 @@ def _train(folder: str, overrides: Sequence[str], resume: str) -> None:
     before = [*overrides_of(folder), *sweeper_of(folder)]
     if resume == "failed" and sweeper_of(folder):
         raise ValueError(
-            f"{folder} is a search, which has drawn other values since; `scumble sweep resume` goes on with it"
+            f"{folder} is a search, which has drawn other values since; `scumble sweep resume` resumes it"
         )
     train(["-m", *before, *overrides, f"resume={resume}", f"hydra.sweep.dir={quoted(folder)}"])
 

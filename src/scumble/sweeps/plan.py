@@ -15,7 +15,7 @@ from scumble.errors import by_message, message_of
 from scumble.overrides import compose_run, parse, quoted, runs_of_grid, what_changed, with_lists_of_folders
 from scumble.sweeps.commands import in_columns
 
-# Of each of the different runs so many steps are trained, with a checkpoint in the middle, a validation at the end.
+# Steps trained to measure each distinct run: one checkpoint halfway, one validation at the end.
 MEASURED_STEPS = 10
 
 

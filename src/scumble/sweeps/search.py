@@ -194,7 +194,7 @@ class Search:
             return
         if changed := [f"{key}: {before.get(key)} -> {own[key]}" for key in own if before.get(key) != own[key]]:
             raise ValueError(
-                f"the search in {self.folder} cannot go on with what has changed:\n  "
+                f"the search in {self.folder} cannot be resumed with these changes:\n  "
                 + "\n  ".join(changed)
                 + "\nleave these as they were, or start a new search with another hydra.sweep.dir"
             )
@@ -262,11 +262,11 @@ def only_search_in(folder: Path) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             raise ValueError(f"another process is searching in {folder}; end it, or wait for its end") from error
-        _mend(folder / JOURNAL_FILE)
+        _repair(folder / JOURNAL_FILE)
         yield
 
 
-def _mend(journal: Path) -> None:
+def _repair(journal: Path) -> None:
     """Remove what a process that was killed while it wrote left behind: Optuna's lock, and a line without an end."""
     journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
     if journal.is_file() and not (content := journal.read_bytes()).endswith(b"\n"):

@@ -110,7 +110,7 @@ class ManualTask(L.LightningModule):
     def update(self, name: str, loss: Tensor, every: int = 1) -> Logs:
         """Backward, and at the end of an accumulation one optimizer step of the named network.
 
-        ``every`` says that this network's turn comes at every so many steps only.
+        ``every`` is the interval in steps between two turns of this network.
         Returns what there is to log: the norm of the network's gradient before clipping.
         Raises: FloatingPointError if more than ``skip_limit`` updates had to be skipped.
         """
