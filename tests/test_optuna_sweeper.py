@@ -158,9 +158,7 @@ def test_a_search_that_was_killed_goes_on(sweep: Any, tmp_path: Path) -> None:
     assert [run.state for run in runs_of(killed)] == ["done", "done", "done", "preempted"]
 
     status, _ = sweep(*given, options, "hydra.sweep.dir=killed")
-    assert (
-        status == "scumble: killed has a search already; set resume=true to resume it, or another hydra.sweep.dir"
-    )
+    assert status == "scumble: killed has a search already; set resume=true to resume it, or another hydra.sweep.dir"
     before = (killed / "0001" / "status.json").read_bytes()
     resumed = ["-m", *overrides_of(killed), *sweeper_of(killed), "resume=true", "hydra.sweep.dir=killed"]
     assert {*given[3:], options, "hydra/sweeper=optuna"} <= set(resumed), "what scumble sweep resume gives on"

@@ -35,9 +35,7 @@ def _train(folder: str, overrides: Sequence[str], resume: str) -> None:
 
     before = [*overrides_of(folder), *sweeper_of(folder)]
     if resume == "failed" and sweeper_of(folder):
-        raise ValueError(
-            f"{folder} is a search, which has drawn other values since; `scumble sweep resume` resumes it"
-        )
+        raise ValueError(f"{folder} is a search, which has drawn other values since; `scumble sweep resume` resumes it")
     train(["-m", *before, *overrides, f"resume={resume}", f"hydra.sweep.dir={quoted(folder)}"])
 
 
