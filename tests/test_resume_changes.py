@@ -37,7 +37,7 @@ def test_a_moved_run_has_not_changed() -> None:
     ("overrides", "shown"),
     [
         (["loss_weights.style=5"], ["loss_weights.style: 1.0 -> 5"]),
-        (["steps=900"], ["steps: 800 -> 900"]),
+        (["steps=900"], ["steps: 600 -> 900"]),
         (["optimizer.optimizers.generator.lr=0.01"], ["optimizer.optimizers.generator.lr: 0.0001 -> 0.01"]),
         (["threads=1", "trainer.devices=2"], ["trainer.devices: 1 -> 2", "threads: 2 -> 1"]),
         (["adversarial_loss=wasserstein"], ["scumble.losses.adversarial.Hinge -> scumble.losses.adversarial.Wasserst"]),
