@@ -1,13 +1,29 @@
 """Train, sweep and compare GANs that repaint a photograph in the style of a painting and keep its content.
 
-Runs that are on disk already: :func:`load_run` and :func:`load_sweep`.
+A model: :func:`load`. Runs that are on disk already: :func:`load_run` and :func:`load_sweep`. Nothing heavy is
+imported before one of them is called.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from scumble.comparison.runs import Run, Sweep
+    from scumble.model import Model
+
+
+def load(model: str | Path = "shipped", *, trust: Sequence[str] = (), device: str = "cpu") -> "Model":
+    """A model that stylizes: ``scumble.load().stylize("photo.jpg", "painting.jpg", strength=0.7).save("out.png")``.
+
+    ``model`` is the painter that ships with scumble, a run folder, a checkpoint, or the YAML file of a generator.
+    ``trust`` names further packages whose classes the config of a run may name.
+    Raises: CheckpointError if there is no such model; UntrustedConfigError.
+    """
+    from scumble.checkpoint import load_generator
+    from scumble.model import Model
+
+    return Model(load_generator(model, trust), device)
 
 
 def load_run(path: str | Path) -> "Run":
