@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 DESCRIPTION = "Save a view of a sweep to a project of Weights & Biases: trade-off, pictures, metrics and losses."
 DISTANCES = ("val/content_distance", "val/style_distance")
 METRICS = (*DISTANCES, "val/frechet_relu4_1", "val/diversity_relu4_1", "val/psnr", "val/ssim")
-TERMS = ("adversarial", "content", "style", "total_variation", "cycle", "identity", "temporal", "discriminator")
+TERMS = (
+    "adversarial",
+    "content",
+    "style",
+    "total_variation",
+    "cycle",
+    "identity",
+    "temporal",
+    "anchor",
+    "discriminator",
+)
 BALANCE = ("generator_gradient_norm", "discriminator_gradient_norm", "accuracy_real", "accuracy_fake")
 # What the runs of a sweep differ in, where no folder of it says so.
 LAMBDAS = tuple(f"loss_weights.{term}" for term in TERMS[:5])
