@@ -23,8 +23,7 @@ from hydra import compose, initialize_config_dir
 from scumble.callbacks import Checkpoints
 from scumble.callbacks.contracts import CountSteps, RecordConfig, SeedEachStep
 from scumble.checkpoint import AtomicCheckpointIO, list_checkpoints
-from scumble.config import CONFIG_FOLDER, instantiate
-from scumble.run import to_plain
+from scumble.config import CONFIG_FOLDER, instantiate, to_plain
 
 LIMIT = 0.02
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate as hydra_instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from scumble.moved import with_current_names
 
@@ -147,3 +148,13 @@ def _locate(target: str) -> Any:
             found = getattr(found, part, None)
         return found
     return None
+
+
+def to_plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
+    """A config as plain data, all interpolations resolved, or left as they are written.
+
+    Raises: MissingMandatoryValue if a value that the user must give is missing.
+    """
+    plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

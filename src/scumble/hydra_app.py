@@ -66,7 +66,7 @@ def evaluate(arguments: Sequence[str]) -> None:
 
 
 def _evaluate(config: DictConfig) -> None:
-    from scumble.run import evaluate
+    from scumble.evaluation import evaluate
 
     _quiet()
     one_line_errors(evaluate)(config)

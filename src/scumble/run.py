@@ -1,6 +1,5 @@
 """Training: the only place where a composed config becomes objects."""
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -13,8 +12,6 @@ from hydra.types import RunMode
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
-from rich.progress import track
-from torch.utils.data import DataLoader
 
 from scumble.callbacks.contracts import (
     CountSteps,
@@ -30,26 +27,20 @@ from scumble.checkpoint import (
     AtomicCheckpointIO,
     Checkpoint,
     CheckpointError,
-    find_checkpoint,
     latest_checkpoint,
     list_checkpoints,
-    load_task,
     load_weights,
 )
-from scumble.config import check_trust, instantiate, instantiate_untrusted
-from scumble.data.module import EndlessData
+from scumble.config import check_trust, instantiate, to_plain
 from scumble.files import atomic_write
 from scumble.init_from import start_from
 from scumble.ledger import STATUS_FILE, State, is_done, is_trained_elsewhere, other_job, record, state_of
 from scumble.loggers.csv_file import read_metrics
-from scumble.metrics.images import HasResults, ImageMetrics
+from scumble.metrics.images import HasResults
 from scumble.resume import check_resumable, copies_of
 from scumble.slurm import Queue, is_started_again
 
 CONFIG_NAME = "config.yaml"
-EVALUATION = "evaluation.json"
-# Below it a Frechet distance is mostly bias; the literature uses 50,000 and calls 5,000 few.
-FEW_IMAGES = 2000
 # With several devices Lightning starts the other ranks as `python ARGV[0] OVERRIDES`.
 RANK_SCRIPT = Path(__file__).parent / "ranks" / "train.py"
 
@@ -166,55 +157,6 @@ def _fit(plain: dict[str, Any], run_dir: Path, checkpoint: Checkpoint | None) ->
     return {name: float(value) for name, value in trainer.callback_metrics.items()}, stopped
 
 
-@torch.inference_mode()
-def evaluate(config: DictConfig) -> dict[str, float]:
-    """Measure the run that ``config.run_dir`` names on its held-out images, and return the metrics.
-
-    They are printed, and written with what they were measured on: to ``evaluation.json`` in the run folder, or to
-    ``NAME.evaluation.json`` beside the checkpoint file NAME.ckpt if ``config.run_dir`` names one.
-    Raises: ValueError if the task of the run makes no images that can be measured.
-    """
-    plain = to_plain(config)
-    torch.set_num_threads(plain["threads"])
-    try:
-        device = torch.device(plain["device"])
-    except RuntimeError:
-        raise ValueError(f"device is {plain['device']!r}; accepted: cpu, cuda, mps") from None
-    checkpoint = find_checkpoint(plain["run_dir"])
-    saved = checkpoint.config["data"] | plain["data"]
-    task = load_task(checkpoint, plain["trust"]).to(device)
-    if not isinstance(task, HasResults):
-        raise ValueError(f"{checkpoint.path}: a {type(task).__name__} makes no images that can be measured")
-    data: EndlessData = instantiate_untrusted(saved, plain["trust"])
-    data.prepare_data()
-    data.setup("validate")
-    metrics: ImageMetrics = instantiate(plain["metrics"]).to(device)
-    torch.manual_seed(plain["seed"])  # noise of the validation, if the task has any
-    batches = DataLoader(data.validation_set(), batch_size=data.validation_batch_size)
-    images = 0
-    for batch in track(batches, "Measuring", disable=not sys.stderr.isatty()):
-        metrics.update_from(task, {name: values.to(device) for name, values in batch.items()})
-        images += len(next(iter(batch.values())))
-    found = metrics.compute()
-    report = {
-        "checkpoint": checkpoint.path.name,
-        "step": checkpoint.content["global_step"],
-        "images": images,
-        "data": saved,
-        "metrics_config": plain["metrics"],
-        "metrics": found,
-    }
-    given = Path(plain["run_dir"])
-    target = given / EVALUATION if given.is_dir() else given.with_name(f"{given.stem}.{EVALUATION}")
-    with atomic_write(target) as file:
-        file.write(json.dumps(report, indent=2).encode())
-    print(f"{checkpoint.path}, {images} images\n\n| metric | value |\n| --- | --- |")
-    print("\n".join(f"| {name} | {value:.5g} |" for name, value in sorted(found.items())))
-    if images < FEW_IMAGES and any(name.startswith("frechet_") for name in found):
-        print(f"\nFrechet distances of fewer than {FEW_IMAGES} images say little: give data.validation_pairs more.")
-    return found
-
-
 def resolve(config: DictConfig) -> dict[str, Any]:
     """The config as plain data, with the folder that Hydra chose for this job as ``run_dir``.
 
@@ -237,16 +179,6 @@ def planned(config: DictConfig, run_dir: str) -> tuple[dict[str, Any], dict[str,
         del config["hydra"]
         config.run_dir = run_dir
     return to_plain(config), launcher
-
-
-def to_plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
-    """A config as plain data, all interpolations resolved, or left as they are written.
-
-    Raises: MissingMandatoryValue if a value that the user must give is missing.
-    """
-    plain = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
 
 
 def prepare_run_folder(run_dir: Path, config: dict[str, Any], copies: dict[str, str]) -> Checkpoint | None:
