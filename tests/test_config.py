@@ -253,7 +253,7 @@ def test_a_name_that_has_moved_still_works_and_stays_trusted() -> None:
     assert check_resumable(before, after) == []
 
 
-def test_the_names_that_moved_are_those_of_things_that_exist() -> None:
+def test_moved_names_lead_to_what_exists() -> None:
     for old, new in MOVED.items():
         module, name = new.rsplit(".", 1)
         assert hasattr(import_module(module), name), old

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from scumble.comparison.runs import Run, Sweep
-    from scumble.model import Model
+    from scumble.stylizer import Stylizer
 
 
-def load(model: str | Path = "shipped", *, trust: Sequence[str] = (), device: str = "cpu") -> "Model":
+def load(model: str | Path = "shipped", *, trust: Sequence[str] = (), device: str = "cpu") -> "Stylizer":
     """A model that stylizes: ``scumble.load().stylize("photo.jpg", "painting.jpg", strength=0.7).save("out.png")``.
 
     ``model`` is the painter that ships with scumble, a run folder, a checkpoint, or the YAML file of a generator.
@@ -21,9 +21,9 @@ def load(model: str | Path = "shipped", *, trust: Sequence[str] = (), device: st
     Raises: CheckpointError if there is no such model; UntrustedConfigError.
     """
     from scumble.checkpoint import load_generator
-    from scumble.model import Model
+    from scumble.stylizer import Stylizer
 
-    return Model(load_generator(model, trust), device)
+    return Stylizer(load_generator(model, trust), device)
 
 
 def load_run(path: str | Path) -> "Run":

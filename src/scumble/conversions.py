@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from scumble.images import read_image, to_float, to_uint8
+from scumble.images import from_pil, read_image, to_float, to_uint8
 
 UserImage = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -22,7 +22,7 @@ def to_tensor(image: UserImage, name: str = "image") -> Tensor:
     if isinstance(image, str | Path):
         return to_float(read_image(image))
     if isinstance(image, Image.Image):
-        return to_float(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
+        return to_float(from_pil(image))
     if isinstance(image, np.ndarray):
         if image.ndim == 2:
             image = np.repeat(image[..., None], 3, axis=2)

@@ -97,7 +97,7 @@ class Ranks(NamedTuple):
 
 @contextmanager
 def ranks() -> Iterator[Ranks]:
-    """The processes of this evaluation, connected: those of torchrun (RANK, WORLD_SIZE), or this one alone."""
+    """The processes of this evaluation, connected: all that torchrun started (RANK, WORLD_SIZE), or this one alone."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Ranks(0, 1)

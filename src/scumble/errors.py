@@ -15,7 +15,7 @@ USER_ERRORS = (ValueError, OSError, FloatingPointError, InstantiationException, 
 
 
 def message_of(error: BaseException) -> str:
-    """What a user should read of an error; Hydra wraps those of what it makes."""
+    """The message of an error for the user; an error in an object that Hydra makes is wrapped by Hydra's own."""
     message = str((isinstance(error, InstantiationException) and error.__cause__) or error) or type(error).__name__
     return message.split("\nConfig search path:")[0]
 

@@ -217,14 +217,23 @@ def _decode(file: BinaryIO, shorter_side: int | None, minimum_side: int, maximum
             raise ImageError(f"{width}x{height} pixels, over {MAXIMUM_ASPECT} times as long as wide; crop the image")
         image.draft(None, (2 * shorter_side, 2 * shorter_side))
     image.load()
-    profile, orientation = image.info.get("icc_profile"), _orientation(image)
-
     picture = _in_8_bit(image)
     if shorter_side is not None:
         scale = shorter_side / min(width, height)
         picture = picture.resize(
             (round(width * scale), round(height * scale)), Image.Resampling.LANCZOS, reducing_gap=3.0
         )
+    return _pixels(picture, image)
+
+
+def from_pil(image: Image.Image) -> Tensor:
+    """The pixels of a PIL image, by the rules of :func:`read_image`. Returns (3, H, W), uint8."""
+    return _pixels(_in_8_bit(image), image)
+
+
+def _pixels(picture: Image.Image, image: Image.Image) -> Tensor:
+    """The picture in sRGB and upright, by the profile and the EXIF orientation of the image that it was made of."""
+    profile, orientation = image.info.get("icc_profile"), _orientation(image)
     picture = _in_srgb(picture, profile)
     if orientation in _UPRIGHT:
         picture = picture.transpose(_UPRIGHT[orientation])

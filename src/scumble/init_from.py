@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from scumble.checkpoint import SHIPPED, CheckpointError, find_checkpoint, generator_weights, network_weights
 from scumble.networks.weights import load_state, load_weights
-from scumble.tasks.style_transfer import StyleTransfer
+from scumble.tasks.manual import ManualTask
 
 
-def start_from(task: nn.Module, source: str | None) -> str | None:
+def start_from(task: ManualTask, source: str | None) -> str | None:
     """Give a new task trained weights, and return what they are in words, None if it starts from nothing.
 
     ``source`` is ``"shipped"``, the weights that ship for the task's generator, if there are any and the config names
@@ -35,16 +35,16 @@ def start_from(task: nn.Module, source: str | None) -> str | None:
     if discriminator is not None and _shapes(discriminator.state_dict()) == _shapes(judged):
         discriminator.load_state_dict(judged)
         parts.append("discriminator")
-    _start_copies(task)
+    task.remember_start()
     return f"{' and '.join(parts)} of {checkpoint.path}"
 
 
-def _start_from_shipped(task: nn.Module, generator: nn.Module | None) -> str | None:
+def _start_from_shipped(task: ManualTask, generator: nn.Module | None) -> str | None:
     path: Path | None = getattr(generator, "shipped_weights", None)
     if generator is None or path is None or getattr(generator, "has_given_weights", False):
         return None
     _load(generator, load_weights(path, "init_from"), f"init_from={SHIPPED}")
-    _start_copies(task)
+    task.remember_start()
     return "the shipped painter"
 
 
@@ -56,15 +56,6 @@ def _load(generator: nn.Module, state: dict[str, Tensor], source: str) -> None:
             f"{error}; give the generator the settings that it was trained with, or set init_from=null to start from "
             "nothing"
         ) from error
-
-
-def _start_copies(task: nn.Module) -> None:
-    """Let the average of the generator, and the copy for an anchor term, start from the same weights."""
-    if isinstance(task, StyleTransfer):
-        task.remember_start()
-    average = getattr(task, "generator_ema", None)
-    if average is not None:
-        average.load_state_dict(task.generator.state_dict())  # type: ignore[union-attr]
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -8,9 +8,9 @@ from scumble.distributed import share
 class ManualDDP(DDPStrategy):
     """Lightning's DDP without torch's wrapper: the ranks start with the same weights, the task averages gradients.
 
-    The wrapper would reduce the gradients of all networks in every backward pass, those of G and D in the turn of
-    either, and in every step of an accumulation. :meth:`scumble.tasks.manual.ManualTask.update` reduces those of one
-    network, once for each update of its weights.
+    The wrapper would reduce the gradients of all networks in every backward pass, G's and D's in the turn of
+    either, and in every step of an accumulation. :meth:`scumble.tasks.manual.ManualTask.update` reduces the gradients
+    of one network, once for each update of its weights.
     """
 
     def configure_ddp(self) -> None:

@@ -1,7 +1,6 @@
 """What tasks share whose generator takes turns with one discriminator of images."""
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from scumble.losses.adversarial import (
 from scumble.losses.augmentation import Augmentation
 from scumble.networks.layers import Frozen
 from scumble.schedules import Schedule
-from scumble.tasks.averaging import update_average
+from scumble.tasks.averaging import frozen_copy, update_average
 from scumble.tasks.manual import Logs, LossWeights, ManualTask
 
 
@@ -60,7 +59,7 @@ class AdversarialTask(ManualTask):
         if not 0 <= ema_decay < 1:
             raise ValueError(f"task.ema_decay must be in [0, 1), got {ema_decay}")
         self.generator = generator
-        self.generator_ema = deepcopy(generator).eval().requires_grad_(False) if ema_decay else None
+        self.generator_ema = frozen_copy(generator) if ema_decay else None
         self.discriminator = discriminator
         self.perceptual_encoder = Frozen(perceptual_encoder) if perceptual_encoder is not None else None
         self.adversarial_loss = adversarial_loss
@@ -129,6 +128,11 @@ class AdversarialTask(ManualTask):
             updates = (self.global_step + 1) // self.discriminator_steps
             update_average(self.generator_ema, self.generator, self.ema_decay, updates)
         return logs
+
+    def remember_start(self) -> None:
+        """Let the average begin at the starting weights of the generator."""
+        if self.generator_ema is not None:
+            self.generator_ema.load_state_dict(self.generator.state_dict())
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

@@ -1,7 +1,14 @@
-"""The exponential average of a network's weights."""
+"""Copies of a network that are not trained: frozen, or the exponential average of its weights."""
+
+from copy import deepcopy
 
 import torch
 from torch import nn
+
+
+def frozen_copy(network: nn.Module) -> nn.Module:
+    """A copy with the weights of now, in evaluation mode and without gradients."""
+    return deepcopy(network).eval().requires_grad_(False)
 
 
 @torch.no_grad()

@@ -252,6 +252,9 @@ class ManualTask(L.LightningModule):
             self.log(f"val/{name}", value, batch_size=ranks * batch_size, sync_dist=ranks > 1)
         self.log("step", float(self.global_step), batch_size=batch_size)
 
+    def remember_start(self) -> None:
+        """Called once, when ``init_from`` has given the networks their starting weights."""
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """In the middle of an accumulation the gradients are state as well, those of every rank."""
         checkpoint["skipped_updates"] = self.skipped_updates

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,7 @@ from scumble.losses.temporal import next_frame, random_shift, temporal_loss
 from scumble.networks.perceptual_encoders import CONTENT_LAYERS
 from scumble.networks.strength import takes_strength
 from scumble.tasks.adversarial import AdversarialTask
+from scumble.tasks.averaging import frozen_copy
 from scumble.tasks.loss_conditional import LossConditional
 from scumble.tasks.manual import Logs
 from scumble.tasks.measures import perceptual_distances, style_targets
@@ -72,13 +72,14 @@ class StyleTransfer(AdversarialTask):
             raise ValueError("task.loss_conditional.cycle needs a cycle for every sample: set task.cycle_share=1")
 
     def remember_start(self) -> None:
-        """Keep a copy of the generator as it is now, for the anchor term if the run has one."""
+        """Keep a copy of the generator as well, for the anchor term if the run has one."""
+        super().remember_start()
         if self.loss_weights.uses("anchor"):
-            self.anchor = deepcopy(self.generator).eval().requires_grad_(False)
+            self.anchor = frozen_copy(self.generator)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
         if any(key.startswith("anchor.") for key in state_dict):
-            self.anchor = deepcopy(self.generator).eval().requires_grad_(False)  # its weights come with the state
+            self.anchor = frozen_copy(self.generator)  # its weights come with the state
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def forward(self, content: Tensor, style: Tensor, strength: float | Tensor | None = None) -> Tensor:

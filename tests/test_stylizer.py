@@ -11,11 +11,11 @@ from PIL import Image
 
 import scumble
 from scumble.conversions import to_kind_of, to_tensor
-from scumble.model import Model
+from scumble.stylizer import Stylizer
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
+def model() -> Stylizer:
     return scumble.load()
 
 
@@ -40,7 +40,20 @@ def test_an_image_of_any_kind_becomes_the_same_tensor_and_comes_back(kind: str) 
     assert np.array_equal(np.asarray(back), np.asarray(image))
 
 
-def test_every_kind_gives_the_same_picture(model: Model, tmp_path: Path) -> None:
+def test_a_pil_image_is_read_as_its_file_is(tmp_path: Path) -> None:
+    """Transparency, 16 bits and the orientation of EXIF."""
+    transparent = np.dstack([PIXELS, PIXELS[..., 0]])
+    Image.fromarray(transparent).save(tmp_path / "transparent.png")
+    Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 200).save(tmp_path / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side
+    Image.fromarray(PIXELS).save(tmp_path / "rotated.jpg", exif=exif)
+    for name in ("transparent.png", "deep.png", "rotated.jpg"):
+        with Image.open(tmp_path / name) as image:
+            assert torch.equal(to_tensor(image), to_tensor(tmp_path / name)), name
+
+
+def test_every_kind_gives_the_same_picture(model: Stylizer, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     KINDS["PIL"].save(path)
     expected = model.stylize(KINDS["float tensor"], PIXELS, strength=0.7)
@@ -51,7 +64,7 @@ def test_every_kind_gives_the_same_picture(model: Model, tmp_path: Path) -> None
     assert isinstance(model.stylize(path, path), Image.Image)
 
 
-def test_it_is_the_picture_of_the_command(model: Model, tmp_path: Path) -> None:
+def test_it_is_the_picture_of_the_command(model: Stylizer, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     KINDS["PIL"].save(path)
     flags = ["--style", "photo.png", "--style-size", "24", "--strength", "0.2"]
@@ -71,12 +84,12 @@ def test_it_is_the_picture_of_the_command(model: Model, tmp_path: Path) -> None:
         (7, "photo: got a int; accepted: a path, a PIL image, an array or a tensor"),
     ],
 )
-def test_what_is_no_image_is_refused_by_name(model: Model, photo: object, message: str) -> None:
+def test_what_is_no_image_is_refused_by_name(model: Stylizer, photo: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model.stylize(photo, PIXELS)  # type: ignore[arg-type]
 
 
-def test_a_strength_out_of_range_is_refused(model: Model) -> None:
+def test_a_strength_out_of_range_is_refused(model: Stylizer) -> None:
     with pytest.raises(ValueError, match="strength must be in"):
         model.stylize(PIXELS, PIXELS, strength=1.5)
 

@@ -9,7 +9,7 @@ from scumble.conversions import UserImage, to_kind_of, to_tensor
 from scumble.flags import check_share, choose_strength
 
 
-class Model:
+class Stylizer:
     """A generator G(content, style) with its weights; :func:`scumble.load` makes one."""
 
     def __init__(self, generator: nn.Module, device: str = "cpu"):
